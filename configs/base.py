@@ -1,0 +1,96 @@
+"""Every key, with its unit and a plain value. Other configs start from here and change lines of it."""
+
+from ml_collections import ConfigDict
+
+
+def get_config() -> ConfigDict:
+    c = ConfigDict()
+    c.name = "base"  # shown in tables
+    c.note = ""  # why this run exists, kept in run.json
+    c.tags = ()  # words to find it by
+    c.seed = 0  # of initialisation, batch order and dropout
+    c.init_from = (
+        ""  # weights to start from: a run, a checkpoint in it or a Hugging Face folder; empty = fresh
+    )
+
+    c.n_steps = 1000  # optimizer updates
+    c.batch_tokens = 16_384  # tokens in one update, over all devices and accumulated parts
+    c.accumulate = 1  # parts a batch is cut into, one after another, to save memory
+    c.log_every = 10  # steps between lines of metrics.jsonl
+    c.eval_every = 100  # steps between evaluations; 0 = only at the end
+    c.eval_tokens = 65_536  # held-out tokens that each evaluation scores, always the same ones
+    c.save_every = 500  # steps between checkpoints; 0 = only at the end
+    c.keep_last = 2  # newest checkpoints kept, besides the one with the lowest eval/nll
+    c.keep_every = 0  # a checkpoint of every so many steps is kept for good; 0 = none
+    c.sample_every = 0  # steps between lines of samples.jsonl; 0 = only at the end
+    c.sample_prompt = "\n"  # text that the samples continue
+    c.sample_tokens = 128  # length of a sample
+    c.stop_after_s = 0.0  # wall-clock limit in seconds, then save and exit 75; 0 = none
+    c.profile_steps = ()  # first and last step to trace for XProf and TensorBoard
+
+    c.model = ConfigDict()
+    c.model.vocab_size = 256  # entries of the tokenizer
+    c.model.context = 256  # positions a token can look back over, itself included
+    c.model.n_layers = 4
+    c.model.d_model = 256  # width of the residual stream
+    c.model.n_heads = 4  # query heads; each has width d_model / n_heads
+    c.model.n_kv_heads = 4  # key/value heads; below n_heads = grouped-query attention
+    c.model.d_hidden = 1024  # width inside the MLP
+    c.model.position = "learned"  # learned | rope
+    c.model.rope_base = 10_000.0  # longest wavelength of rope, in positions / 2 pi
+    c.model.norm = "layer"  # layer | rms
+    c.model.norm_eps = 1e-5  # added to the variance
+    c.model.mlp = "gelu"  # gelu (tanh form) | swiglu | relu2
+    c.model.bias = True  # in projections and norms
+    c.model.qk_norm = False  # normalise queries and keys of each head
+    c.model.tied = True  # the head is the token embedding
+    c.model.parallel = False  # attention and MLP read the same input
+    c.model.logit_softcap = 0.0  # logits become c tanh(logits / c); 0 = off
+    c.model.dropout = 0.0  # probability, on embeddings, attention and residual writes
+    c.model.pad_vocab_to = 128  # the embedding has a multiple of so many rows; padding gets probability 0
+    c.model.dtype = (
+        "float32"  # of activations: float32 | bfloat16; parameters, softmax, norms and loss are float32
+    )
+    c.model.attention = "reference"  # kernel
+    c.model.scan = True  # one compiled block in a loop; False = written out (same parameters, same numbers)
+    c.model.remat = "none"  # recomputed in the backward pass: none | dots (all but matmuls) | full
+
+    c.tokenizer = ConfigDict()
+    c.tokenizer.name = "bytes"  # bytes | characters | gpt2 | bpe (trained on the corpus) | sentencepiece
+    c.tokenizer.path = ""  # file or folder of a gpt2 or sentencepiece tokenizer
+
+    c.data = ConfigDict()
+    c.data.corpora = ("python",)  # python | tfds:NAME | text:GLOB | synthetic; several make a mixture
+    c.data.weights = (1.0,)  # share of each corpus in the mixture, normalised
+    c.data.mask_documents = True  # no token attends across a document's start
+    c.data.cache = "~/.cache/gptjax"  # where tokenised shards are kept
+
+    c.loss = ConfigDict()
+    c.loss.z_weight = 0.0  # of (log Z)^2, which keeps logits near 0; 1e-4 is usual
+    c.loss.n_chunks = 1  # parts of the context whose logits are held one at a time
+
+    c.optim = ConfigDict()
+    c.optim.name = "adamw"  # adamw | adafactor | lion | muon | sgd
+    c.optim.peak_lr = 1e-3
+    c.optim.schedule = "cosine"  # cosine | linear | wsd | inverse_sqrt | constant
+    c.optim.warmup_steps = 50  # linear, from peak_lr / (warmup_steps + 1)
+    c.optim.final_lr_fraction = 0.1  # of peak_lr, at n_steps
+    c.optim.decay_fraction = 0.2  # of n_steps, the cooldown of wsd
+    c.optim.b1 = 0.9  # decay of the first moment; momentum of muon and sgd
+    c.optim.b2 = 0.95  # decay of the second moment
+    c.optim.eps = 1e-8
+    c.optim.weight_decay = 0.1  # on matrices, decoupled, times the learning rate
+    c.optim.clip_norm = 1.0  # of the global gradient norm; 0 = off
+    c.optim.ema_decay = 0.0  # of an average of the parameters that evaluation uses; 0 = none
+
+    c.mesh = ConfigDict()  # devices along each axis; -1 = all that are left
+    c.mesh.replica = 1  # whole copies of the parameters (between slices)
+    c.mesh.data = -1  # batch rows, parameters and optimizer state (FSDP)
+    c.mesh.tensor = 1  # heads, hidden units and vocabulary
+    c.mesh.sequence = 1  # positions
+
+    c.log = ConfigDict()  # echoes of metrics.jsonl
+    c.log.tensorboard = False
+    c.log.wandb_project = ""  # needs the [wandb] extra
+    c.log.trackio_project = ""  # needs the [trackio] extra
+    return c.lock()

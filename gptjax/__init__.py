@@ -1,0 +1,1 @@
+"""GPT language models from theory to practice, in JAX."""

@@ -1,0 +1,1 @@
+"""Text in, batches out: corpora, tokenizers, shards on disk, batches by (seed, step)."""

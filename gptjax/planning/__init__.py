@@ -1,0 +1,1 @@
+"""Arithmetic before anyone pays: chips, FLOPs, memory."""

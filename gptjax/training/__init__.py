@@ -1,0 +1,1 @@
+"""State in, state out: loss, optimizers, the step, checkpoints and the loop."""
