@@ -9,9 +9,7 @@ def get_config() -> ConfigDict:
     c.note = ""  # why this run exists, kept in run.json
     c.tags = ()  # words to find it by
     c.seed = 0  # of initialisation, batch order and dropout
-    c.init_from = (
-        ""  # weights to start from: a run, a checkpoint in it or a Hugging Face folder; empty = fresh
-    )
+    c.init_from = ""  # weights to start from: a run, a checkpoint in it or a Hugging Face folder; empty = fresh
 
     c.n_steps = 1000  # optimizer updates
     c.batch_tokens = 16_384  # tokens in one update, over all devices and accumulated parts
@@ -48,9 +46,7 @@ def get_config() -> ConfigDict:
     c.model.logit_softcap = 0.0  # logits become c tanh(logits / c); 0 = off
     c.model.dropout = 0.0  # probability, on embeddings, attention and residual writes
     c.model.pad_vocab_to = 128  # the embedding has a multiple of so many rows; padding gets probability 0
-    c.model.dtype = (
-        "float32"  # of activations: float32 | bfloat16; parameters, softmax, norms and loss are float32
-    )
+    c.model.dtype = "float32"  # of activations: float32 | bfloat16; parameters, softmax, norms and loss are float32
     c.model.attention = "reference"  # kernel
     c.model.scan = True  # one compiled block in a loop; False = written out (same parameters, same numbers)
     c.model.remat = "none"  # recomputed in the backward pass: none | dots (all but matmuls) | full

@@ -1,0 +1,126 @@
+"""The command line; nothing else parses a flag.
+
+Exit codes: 0 done, 2 bad input (never retry), 3 diverged (never retry), 75 stopped with the state saved (retry),
+1 anything else.
+"""
+
+import argparse
+import difflib
+import os
+import sys
+from collections.abc import Sequence
+
+from gptjax.config import BadInput
+
+BAD_INPUT, DIVERGED = 2, 3
+CACHE = "~/.cache/gptjax/xla"  # compiled programs, found again by the next start
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command; every expected failure ends in one line on stderr and an exit code."""
+    parser = make_parser()
+    flags, rest = parser.parse_known_args(argv)
+    try:
+        return flags.command(flags, config_overrides(rest, parser, flags.name))
+    except BadInput as error:
+        print(f"gptjax: {error}", file=sys.stderr)
+        return BAD_INPUT
+
+
+def make_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="gptjax", description="GPT language models in JAX, from theory to practice.", allow_abbrev=False
+    )
+    commands = parser.add_subparsers(dest="name", required=True, metavar="COMMAND")
+
+    train = add(commands, "train", "train a model, or go on training it", run_train)
+    train.add_argument(
+        "--config", required=True, metavar="FILE", help="a file of configs/; --config.KEY=VALUE changes it"
+    )
+    train.add_argument(
+        "--workdir", required=True, metavar="DIR", help="the run: logs and checkpoints (local, gs:// or s3://)"
+    )
+    train.add_argument(
+        "--change_optimizer",
+        action="store_true",
+        help="let a resumed run go on with other optim.* keys than it began with",
+    )
+
+    prepare = add(commands, "prepare", "download and prepare a corpus", run_prepare)
+    prepare.add_argument("--corpus", required=True, metavar="NAME", help="as in data.corpora, e.g. tfds:lm1b")
+
+    generate = add(commands, "generate", "continue a prompt", run_generate)
+    generate.add_argument("--from", dest="folder", required=True, metavar="DIR", help="a run, or one checkpoint in it")
+    generate.add_argument("--prompt", required=True, metavar="TEXT")
+    generate.add_argument("--max_tokens", type=int, default=256, metavar="N")
+    generate.add_argument("--temperature", type=float, default=0.8, metavar="T", help="0 takes the likeliest token")
+    generate.add_argument("--top_k", type=int, default=0, metavar="K", help="sample among the K likeliest; 0 = all")
+    generate.add_argument(
+        "--top_p", type=float, default=1.0, metavar="P", help="sample among the likeliest that reach P"
+    )
+    generate.add_argument("--seed", type=int, default=0, metavar="S")
+    generate.add_argument("--samples", type=int, default=1, metavar="N")
+    return parser
+
+
+def add(commands, name: str, summary: str, command) -> argparse.ArgumentParser:
+    made = commands.add_parser(name, help=summary, description=summary, allow_abbrev=False)
+    made.set_defaults(command=command)
+    return made
+
+
+def config_overrides(rest: list[str], parser: argparse.ArgumentParser, name: str) -> list[str]:
+    """The `key=value` of each --config.key=value; raises BadInput for any other flag left over."""
+    overrides = []
+    for flag in rest:
+        if name == "train" and flag.startswith("--config."):
+            overrides.append(flag.removeprefix("--config."))
+            continue
+        known = [
+            action
+            for group in parser._subparsers._group_actions
+            for action in group.choices[name]._option_string_actions
+        ]
+        near = difflib.get_close_matches(flag.partition("=")[0], known, n=1)
+        raise BadInput(f"{name} has no flag {flag}" + (f"; did you mean {near[0]}?" if near else ""))
+    return overrides
+
+
+def run_train(flags: argparse.Namespace, overrides: list[str]) -> int:
+    start_jax()
+    from gptjax.commands import train
+    from gptjax.training.loop import Diverged
+
+    try:
+        return train.run(flags.config, overrides, flags.workdir, flags.change_optimizer)
+    except Diverged as error:
+        print(f"gptjax: diverged: {error}; nothing that is not finite was saved", file=sys.stderr)
+        return DIVERGED
+
+
+def run_prepare(flags: argparse.Namespace, overrides: list[str]) -> int:
+    from gptjax.data import corpora
+
+    corpora.prepare(flags.corpus)
+    return 0
+
+
+def run_generate(flags: argparse.Namespace, overrides: list[str]) -> int:
+    start_jax()
+    from gptjax.commands import generate
+
+    return generate.run(
+        flags.folder,
+        flags.prompt,
+        flags.max_tokens,
+        flags.temperature,
+        flags.top_k,
+        flags.top_p,
+        flags.seed,
+        flags.samples,
+    )
+
+
+def start_jax() -> None:
+    """Settings that must precede the first compile; the cache of compiled programs is JAX's own."""
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", os.path.expanduser(CACHE))

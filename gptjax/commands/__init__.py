@@ -1,0 +1,1 @@
+"""One file a command: the rooms put together. `cli.py` parses the flags."""

@@ -1,0 +1,58 @@
+"""What a training command shows: a bar on a terminal, plain lines elsewhere."""
+
+import time
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+SHOWN = {  # metric -> how it reads on one line
+    "train/nll": "train {:.3f}",
+    "eval/nll": "valid {:.3f} nats",
+    "eval/bits_per_byte": "{:.3f} bits/byte",
+    "perf/tokens_per_s": "{:,.0f} tokens/s",
+    "perf/mfu": "MFU {:.1%}",
+}
+
+
+class Screen:
+    """Shows the lines of a run as they are logged; a context manager around the loop."""
+
+    def __init__(self, first_step: int, n_steps: int):
+        self.console = Console(highlight=False)
+        self.n_steps, self.first_step, self.began = n_steps, first_step, time.monotonic()
+        self.latest: dict[str, float] = {}
+        self.bar = Progress(
+            TextColumn("step {task.completed:,.0f} of {task.total:,.0f}"),
+            BarColumn(bar_width=None),
+            TextColumn("{task.fields[line]}"),
+            TimeRemainingColumn(),
+            console=self.console,
+            disable=not self.console.is_terminal,
+            transient=True,
+        )
+        self.task = self.bar.add_task("", total=n_steps, completed=first_step, line="")
+
+    def __enter__(self) -> "Screen":
+        self.bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.stop()
+
+    def show(self, step: int, metrics: dict[str, float]) -> None:
+        self.latest |= metrics
+        if self.console.is_terminal:
+            self.bar.update(self.task, completed=step, line=sentence(self.latest))
+        if not self.console.is_terminal or "eval/nll" in metrics:
+            left = "" if self.console.is_terminal else self.left(step)
+            self.console.print(f"step {step:>6,}  {sentence(metrics)}{left}")
+
+    def left(self, step: int) -> str:
+        if step <= self.first_step or step >= self.n_steps:
+            return ""
+        seconds = (time.monotonic() - self.began) / (step - self.first_step) * (self.n_steps - step)
+        return f"  {int(seconds) // 60}:{int(seconds) % 60:02d} left"
+
+
+def sentence(metrics: dict[str, float]) -> str:
+    return "  ".join(form.format(metrics[name]) for name, form in SHOWN.items() if name in metrics)

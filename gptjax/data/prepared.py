@@ -1,0 +1,62 @@
+"""From a config to token stores: the corpora opened, the tokenizer made or found, the text tokenised once."""
+
+import hashlib
+import pathlib
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from gptjax.config import Config
+from gptjax.data import corpora, shards, tokenizers
+from gptjax.data.corpora import Corpus
+from gptjax.data.shards import Store
+from gptjax.data.tokenizers import Tokenizer
+
+
+class Prepared(NamedTuple):
+    tokenizer: Tokenizer
+    train: dict[str, Store]  # by corpus
+    valid: dict[str, Store]
+    provenance: dict[str, dict]  # what each corpus says of itself
+
+    @property
+    def fingerprints(self) -> dict:
+        """What a checkpoint must agree with: the tokenizer and every store, by hash."""
+        stores = {
+            f"{name}/{split}": store.manifest
+            for split in ("train", "valid")
+            for name, store in getattr(self, split).items()
+        }
+        return {
+            "tokenizer": self.tokenizer.fingerprint,
+            "data": {name: [shard["sha256"] for shard in manifest["shards"]] for name, manifest in stores.items()},
+        }
+
+
+def prepare(cfg: Config) -> Prepared:
+    """Opens, or makes and caches under `cfg.data.cache`, all that training reads. Raises BadInput."""
+    cache = pathlib.Path(cfg.data.cache).expanduser()
+    opened = {spec: corpora.open_corpus(spec, cache) for spec in cfg.data.corpora}
+    tokenizer = make_tokenizer(cfg, list(opened.values()), cache)
+    stores = {
+        split: {spec: shards.build(corpus, split, tokenizer, cache / "tokens") for spec, corpus in opened.items()}
+        for split in ("train", "valid")
+    }
+    return Prepared(tokenizer, **stores, provenance={spec: corpus.provenance for spec, corpus in opened.items()})
+
+
+def make_tokenizer(cfg: Config, opened: list[Corpus], cache: pathlib.Path) -> Tokenizer:
+    """The tokenizer of the config; one that is made from the text is kept, by the hash of that text."""
+
+    def texts() -> Iterator[str]:
+        for corpus in opened:
+            for piece in corpus.documents("train"):
+                yield piece.text
+
+    if cfg.tokenizer.name not in tokenizers.FROM_TEXT:
+        return tokenizers.make(cfg.tokenizer, cfg.model.vocab_size, texts)
+    key = [cfg.tokenizer.name, str(cfg.model.vocab_size), *(corpus.fingerprint("train") for corpus in opened)]
+    folder = cache / "tokenizers" / hashlib.sha256("\n".join(key).encode()).hexdigest()[:32]
+    if not folder.exists():
+        made = tokenizers.make(cfg.tokenizer, cfg.model.vocab_size, texts)
+        made.save(folder)
+    return tokenizers.load(folder)

@@ -1,0 +1,146 @@
+"""The training loop, as a paragraph: evaluate, save, sample, update, log."""
+
+import contextlib
+import dataclasses
+import math
+import time
+from collections.abc import Callable, Iterator
+
+import jax
+
+from gptjax.config import Config
+from gptjax.data.batches import Batch
+from gptjax.training.checkpoint import Checkpoints
+from gptjax.training.step import TrainState
+
+
+class Diverged(RuntimeError):
+    """A loss or a norm is NaN or infinite. Commands exit with 3: the same run would diverge again."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Tools:
+    """What the loop is given; it imports nothing that stands above it."""
+
+    update: Callable[[TrainState, Batch], tuple[TrainState, dict]]
+    batches: Callable[[int], Batch]
+    evaluate: Callable[[dict], dict[str, float]]
+    sample: Callable[[int, dict], None]
+    write: Callable[[int, dict[str, float]], None]
+    save: Callable[[int, TrainState, float | None], None]
+    checkpoints: Checkpoints
+    stop: Callable[[], bool]
+    profile_dir: str
+
+
+def train(cfg: Config, state: TrainState, first_step: int, tools: Tools) -> tuple[TrainState, int]:
+    """Updates from `first_step` to `cfg.n_steps`, or until told to stop; the last state is saved. Returns its step too.
+
+    Step s is the state after s updates: its line holds the loss of that state on batch s, and its gradient's norm.
+    Raises Diverged before anything that is not finite is saved, and whatever an asynchronous save failed with.
+    """
+    lines, tracing = Lines(cfg, tools.write, first_step), Trace(cfg, tools.profile_dir)
+    metrics, step = {}, first_step
+    for step in range(first_step, cfg.n_steps):
+        tools.checkpoints.check()
+        if tools.stop():
+            break
+        if step > first_step and due(cfg, step):
+            with lines.paused(step, metrics):
+                look(cfg, step, state, tools)
+        tracing.at(step, metrics)
+        state, metrics = tools.update(state, tools.batches(step))
+        lines.write_late()
+        if every(cfg.log_every, step):
+            lines.late = step, metrics
+    else:
+        step = cfg.n_steps
+    with lines.paused(step, metrics):
+        tracing.close()
+        if step == cfg.n_steps:
+            look(cfg, step, state, tools)
+        else:
+            tools.save(step, state, None)
+    tools.checkpoints.wait()
+    return state, step
+
+
+def every(n: int, step: int) -> bool:
+    return n > 0 and step % n == 0
+
+
+def due(cfg: Config, step: int) -> bool:
+    """Whether the loop looks up from its updates at this step."""
+    return any(every(n, step) for n in (cfg.eval_every, cfg.save_every, cfg.sample_every))
+
+
+def look(cfg: Config, step: int, state: TrainState, tools: Tools) -> None:
+    """Evaluates, saves and samples, each if its turn has come; all of them at the end."""
+    last = step == cfg.n_steps
+    eval_nll = None
+    if last or every(cfg.eval_every, step):
+        found = tools.evaluate(state.eval_params)
+        tools.write(step, found)
+        eval_nll = found["eval/nll"]
+    if last or every(cfg.save_every, step):
+        tools.save(step, state, eval_nll)
+    if last or every(cfg.sample_every, step):
+        tools.sample(step, state.eval_params)
+
+
+class Lines:
+    """Metrics on their way to the log: read one step late, so that the device always has the next step to do."""
+
+    def __init__(self, cfg: Config, write: Callable[[int, dict[str, float]], None], first_step: int):
+        self.cfg, self.write = cfg, write
+        self.late: tuple[int, dict] | None = None
+        self.mark = first_step, time.perf_counter()  # so many updates were done at that time
+
+    def write_late(self) -> None:
+        """Writes the line that waits, if any, with the rate since the one before."""
+        if self.late is None:
+            return
+        (step, metrics), self.late = self.late, None
+        found = finite(step, metrics)
+        (n_done, since), self.mark = self.mark, (step + 1, time.perf_counter())
+        found["perf/tokens_per_s"] = (step + 1 - n_done) * self.cfg.batch_tokens / (self.mark[1] - since)
+        self.write(step, found)
+
+    @contextlib.contextmanager
+    def paused(self, step: int, metrics: dict) -> Iterator[None]:
+        """Time that is not training's; begins by waiting for update `step - 1` and refusing what is not finite."""
+        self.write_late()
+        finite(step - 1, metrics)
+        yield
+        self.mark = step, time.perf_counter()
+
+
+def finite(step: int, metrics: dict) -> dict[str, float]:
+    """The metrics as numbers; raises Diverged where one is not finite."""
+    found = {name: float(value) for name, value in jax.device_get(metrics).items()}
+    for name, value in found.items():
+        if not math.isfinite(value):
+            raise Diverged(f"{name} is {value} at step {step}")
+    return found
+
+
+class Trace:
+    """The trace of `cfg.profile_steps`, for XProf and TensorBoard."""
+
+    def __init__(self, cfg: Config, folder: str):
+        self.steps, self.folder, self.running = cfg.profile_steps, folder, False
+
+    def at(self, step: int, metrics: dict) -> None:
+        """Starts or stops, if step is the first or follows the last; both wait for the updates before."""
+        if self.steps and step in (self.steps[0], self.steps[1] + 1):
+            jax.block_until_ready(metrics)
+            if step == self.steps[0]:
+                jax.profiler.start_trace(self.folder)
+                self.running = True
+            else:
+                self.close()
+
+    def close(self) -> None:
+        if self.running:
+            jax.profiler.stop_trace()
+            self.running = False

@@ -1,0 +1,112 @@
+"""State in, state out: one optimizer update as one jitted function."""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.sharding import Mesh
+from jaxtyping import Array, Int, PRNGKeyArray
+
+from gptjax import tree
+from gptjax.config import Config
+from gptjax.data.batches import Batch
+from gptjax.model import gpt
+from gptjax.training import loss, optim, sharding
+
+
+class TrainState(NamedTuple):
+    """All that a checkpoint holds. Randomness is a function of (seed, step), so no key is carried."""
+
+    step: Int[Array, ""]  # updates done
+    params: dict
+    opt_state: Any
+    ema: dict | None  # average of the parameters, where optim.ema_decay is above 0
+
+    @property
+    def eval_params(self) -> dict:
+        """The parameters to judge and to ship."""
+        return self.params if self.ema is None else self.ema
+
+
+def first_state(key: PRNGKeyArray, cfg: Config) -> TrainState:
+    return with_optimizer(gpt.init(key, cfg.model), cfg)
+
+
+def with_optimizer(params: dict, cfg: Config) -> TrainState:
+    """Step 0 from given weights, with a fresh optimizer."""
+    opt_state = optim.make(cfg.optim, cfg.n_steps).init(params)
+    ema = jax.tree.map(jnp.copy, params) if cfg.optim.ema_decay else None
+    return TrainState(jnp.zeros((), jnp.int32), params, opt_state, ema)
+
+
+def abstract_state(cfg: Config, mesh: Mesh) -> TrainState:
+    """Shapes, types and places of the state; nothing is allocated. Raises BadInput where the mesh does not fit it."""
+    shapes = jax.eval_shape(functools.partial(first_state, cfg=cfg), jax.random.key(0))
+    places = sharding.of_state(shapes, shapes.params, mesh)
+    return jax.tree.map(lambda x, at: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=at), shapes, places)
+
+
+def init_state(cfg: Config, mesh: Mesh) -> TrainState:
+    """Fresh weights, each device making its own part; the same numbers on every mesh."""
+    places = jax.tree.map(lambda leaf: leaf.sharding, abstract_state(cfg, mesh))
+    make = jax.jit(functools.partial(first_state, cfg=cfg), out_shardings=places)
+    return make(jax.random.key(cfg.seed))
+
+
+def make_update(cfg: Config, mesh: Mesh) -> Callable[[TrainState, Batch], tuple[TrainState, dict[str, Array]]]:
+    """The jitted `update(state, batch) -> (state, metrics)`; the old state's buffers become the new one's."""
+    places = jax.tree.map(lambda leaf: leaf.sharding, abstract_state(cfg, mesh))
+    return jax.jit(functools.partial(train_step, cfg=cfg), donate_argnums=0, out_shardings=(places, None))
+
+
+def train_step(state: TrainState, batch: Batch, *, cfg: Config) -> tuple[TrainState, dict[str, Array]]:
+    """One update on the mean loss over the batch's weighted tokens; returns the next state and device-side scalars."""
+    key = jax.random.fold_in(jax.random.key(cfg.seed), state.step) if cfg.model.dropout else None
+    n_tokens = jnp.maximum(batch.weights_BT.sum(), 1)
+    nll, grads = summed_gradients(state.params, batch, cfg, key)
+    grads = jax.tree.map(lambda g: g / n_tokens, grads)
+    updates, opt_state = optim.make(cfg.optim, cfg.n_steps).update(grads, state.opt_state, state.params)
+    params = optax.apply_updates(state.params, updates)
+    ema = None
+    if state.ema is not None:
+        ema = optax.incremental_update(params, state.ema, 1 - cfg.optim.ema_decay)
+    metrics = {
+        "train/nll": nll / n_tokens,
+        "grad/norm": tree.norm(grads),
+        "update/norm": tree.norm(updates),
+        "param/norm": tree.norm(state.params),
+        "optim/lr": jnp.asarray(optim.schedule(cfg.optim, cfg.n_steps)(state.step)),
+    }
+    return TrainState(state.step + 1, params, opt_state, ema), metrics
+
+
+def summed_gradients(params: dict, batch: Batch, cfg: Config, key: PRNGKeyArray | None) -> tuple[Array, dict]:
+    """Summed nats and the gradient of the summed loss, over `cfg.accumulate` parts of the batch in turn.
+
+    Sums, not means: parts with fewer weighted tokens count for less, so the result is the whole batch's, to rounding.
+    """
+
+    def gradients(part: Batch, key: PRNGKeyArray | None) -> tuple[Array, dict]:
+        total = lambda params: loss.summed(params, part, cfg.model, cfg.loss, key)
+        (_, sums), grads = jax.value_and_grad(total, has_aux=True)(params)
+        return sums["nll"], grads
+
+    if cfg.accumulate == 1:
+        return gradients(batch, key)
+
+    def add(carry, numbered_part):
+        number, part = numbered_part
+        part_key = None if key is None else jax.random.fold_in(key, number)
+        return jax.tree.map(jnp.add, carry, gradients(part, part_key)), None
+
+    nothing = jnp.zeros(()), jax.tree.map(jnp.zeros_like, params)
+    numbered = jnp.arange(cfg.accumulate), in_parts(batch, cfg.accumulate)
+    return jax.lax.scan(add, nothing, numbered)[0]
+
+
+def in_parts(batch: Batch, n: int) -> Batch:
+    """The batch with a leading axis of n parts; every device's rows are dealt to all parts, so none moves."""
+    return jax.tree.map(lambda x_BT: x_BT.reshape(-1, n, x_BT.shape[1]).swapaxes(0, 1), batch)
