@@ -13,6 +13,10 @@ from collections.abc import Sequence
 from gptjax.config import BadInput
 
 BAD_INPUT, DIVERGED = 2, 3
+OUT_OF_MEMORY = (
+    "out of memory on the device: try a larger --config.accumulate, --config.model.remat=full, "
+    "--config.loss.n_chunks=8, a smaller --config.batch_tokens, or more devices along mesh.data"
+)
 CACHE = "~/.cache/gptjax/xla"  # compiled programs, found again by the next start
 
 
@@ -88,6 +92,8 @@ def config_overrides(rest: list[str], parser: argparse.ArgumentParser, name: str
 
 def run_train(flags: argparse.Namespace, overrides: list[str]) -> int:
     start_jax()
+    import jax
+
     from gptjax.commands import train
     from gptjax.training.loop import Diverged
 
@@ -96,6 +102,10 @@ def run_train(flags: argparse.Namespace, overrides: list[str]) -> int:
     except Diverged as error:
         print(f"gptjax: diverged: {error}; nothing that is not finite was saved", file=sys.stderr)
         return DIVERGED
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        raise BadInput(OUT_OF_MEMORY) from error
 
 
 def run_prepare(flags: argparse.Namespace, overrides: list[str]) -> int:
@@ -124,3 +134,7 @@ def run_generate(flags: argparse.Namespace, overrides: list[str]) -> int:
 def start_jax() -> None:
     """Settings that must precede the first compile; the cache of compiled programs is JAX's own."""
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", os.path.expanduser(CACHE))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -161,7 +161,7 @@ AT_LEAST = {  # the smallest value a key takes
 BELOW_ONE = ("model.dropout", "optim.b1", "optim.b2", "optim.ema_decay")
 AT_MOST_ONE = ("optim.final_lr_fraction", "optim.decay_fraction")
 
-# What may differ when a run is resumed (and is logged). `optim.*` and the z-loss need --change_optimizer; the rest never.
+# What may differ when a run is resumed, and is logged. The optimizer needs --change_optimizer; the rest never may.
 FREE_ON_RESUME = (
     "name", "note", "tags", "n_steps", "accumulate", "*_every", "eval_tokens", "keep_last", "sample_*",
     "stop_after_s", "profile_steps", "mesh.*", "log.*", "data.cache",

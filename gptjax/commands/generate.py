@@ -8,7 +8,7 @@ from gptjax.training import source
 def run(
     folder: str, prompt: str, max_tokens: int, temperature: float, top_k: int, top_p: float, seed: int, samples: int
 ) -> int:
-    """Prints the prompt with each of its continuations, up to an end of text; returns the exit code. Raises BadInput."""
+    """Prints the prompt with each continuation, up to an end of text; returns the exit code. Raises BadInput."""
     if not prompt:
         raise BadInput("--prompt: is empty; give at least one character")
     for flag, value, least in [("max_tokens", max_tokens, 1), ("samples", samples, 1), ("top_k", top_k, 0)]:
@@ -33,11 +33,5 @@ def run(
     for number, tokens_T in enumerate(tokens_BT):
         if samples > 1:
             print(f"--- sample {number + 1} of {samples}")
-        print(prompt + given.tokenizer.decode(until_end(tokens_T, given.tokenizer.end_of_text)))
+        print(prompt + given.tokenizer.decode(decode.until_end(tokens_T, given.tokenizer.end_of_text)))
     return 0
-
-
-def until_end(tokens_T, end_of_text: int):
-    """The tokens before the first end of text."""
-    ends = (tokens_T == end_of_text).nonzero()[0]
-    return tokens_T[: ends[0]] if len(ends) else tokens_T

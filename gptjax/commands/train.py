@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import functools
+import pathlib
 from collections.abc import Callable
 
 import jax
@@ -23,17 +24,24 @@ from gptjax.training.checkpoint import Checkpoints
 from gptjax.training.step import TrainState
 from gptjax.training.stop import Stop
 
-FORMAT = 1  # of what a checkpoint's meta holds
 DONE, STOPPED = 0, 75
 
 
 def run(file: str, overrides: list[str], workdir: str, change_optimizer: bool) -> int:
     """Trains, or goes on training, the run in `workdir`; returns the exit code. Raises BadInput and Diverged."""
     cfg = config.load(file, overrides)
-    stop = Stop(cfg.stop_after_s).listen()
-    workdir = workdir.rstrip("/")
+    with Stop(cfg.stop_after_s) as stop:
+        return fit(cfg, workdir.rstrip("/"), change_optimizer, stop)
+
+
+def fit(cfg: Config, workdir: str, change_optimizer: bool, stop: Stop) -> int:
+    """The run from its first look at the directory to its last line."""
     past = read_header(workdir)
-    changed = resume.check(workdir, past["config"], config.to_dict(cfg), change_optimizer) if past else {}
+    changed = {}
+    if past is not None:
+        changed = resume.check_resume(
+            past["config"], config.to_dict(cfg), run=workdir, change_optimizer=change_optimizer
+        )
     mesh = sharding.mesh(cfg.mesh)
     rows = sharding.rows(cfg.batch_size, mesh)
     step.abstract_state(cfg, mesh)  # raises BadInput where the mesh does not fit the model
@@ -42,9 +50,9 @@ def run(file: str, overrides: list[str], workdir: str, change_optimizer: bool) -
 
     checkpoints = Checkpoints(f"{workdir}/checkpoints", keep_last=cfg.keep_last, keep_every=cfg.keep_every)
     saved = checkpoints.latest()
-    meta = {"format": FORMAT, "config": config.to_dict(cfg), **data.fingerprints}
+    meta = {"config": config.to_dict(cfg), **data.fingerprints}
     if saved is not None:
-        resume.check_fingerprints(workdir, checkpoints.meta(saved), meta)
+        resume.check_fingerprints(checkpoints.meta(saved), meta, run=workdir)
         if saved >= cfg.n_steps:
             print(
                 f"{workdir} is done: {saved:,} of {cfg.n_steps:,} steps. A larger --config.n_steps goes on from there."
@@ -58,7 +66,7 @@ def run(file: str, overrides: list[str], workdir: str, change_optimizer: bool) -
 
     log = RunLog(workdir, cfg.log, primary=jax.process_index() == 0)
     log.header(header(cfg, data, saved or 0, changed, origin))
-    data.tokenizer.save(f"{workdir}/tokenizer")
+    data.tokenizer.save(pathlib.Path(workdir) / "tokenizer")
     kinds = [device.device_kind for device in jax.devices()]
     print(f"{workdir}: {describe(cfg, kinds)}")
 
@@ -78,7 +86,8 @@ def run(file: str, overrides: list[str], workdir: str, change_optimizer: bool) -
             sample=functools.partial(write_sample, cfg, data, log),
             write=write,
             save=lambda at, state, nll: checkpoints.save(at, state, meta, nll),
-            checkpoints=checkpoints,
+            check=checkpoints.check,
+            wait=checkpoints.wait,
             stop=stop,
             profile_dir=f"{workdir}/profile",
         )
@@ -125,8 +134,10 @@ def first_state(
     if not cfg.init_from:
         return step.init_state(cfg, mesh), None
     given = source.open_run(cfg.init_from)
-    resume.check_weights(cfg.init_from, given.cfg, cfg, given.tokenizer.fingerprint, data.tokenizer.fingerprint)
-    return step.state_of(given.params, cfg, mesh), {"run": given.run, "step": given.step, "name": given.cfg.name}
+    resume.check_weights(given.cfg.model, cfg.model, origin=cfg.init_from)
+    if given.tokenizer.fingerprint != data.tokenizer.fingerprint:
+        raise BadInput(f"init_from={cfg.init_from}: its tokenizer is not this run's; set tokenizer.* as that run did")
+    return step.state_from(given.params, cfg, mesh), {"run": given.run, "step": given.step}
 
 
 def make_evaluate(cfg: Config, data: Prepared, mesh: Mesh, rows: slice) -> Callable[[dict], dict[str, float]]:
@@ -148,7 +159,7 @@ def make_evaluate(cfg: Config, data: Prepared, mesh: Mesh, rows: slice) -> Calla
 def write_sample(cfg: Config, data: Prepared, log: RunLog, at: int, params: dict) -> None:
     prompt = data.tokenizer.encode(cfg.sample_prompt)
     tokens = decode.generate(params, prompt, cfg.model, n_tokens=cfg.sample_tokens, seed=cfg.seed)
-    log.sample(at, cfg.sample_prompt, data.tokenizer.decode(tokens[0]))
+    log.sample(at, cfg.sample_prompt, data.tokenizer.decode(decode.until_end(tokens[0], data.tokenizer.end_of_text)))
 
 
 def header(cfg: Config, data: Prepared, first_step: int, changed: dict, origin: dict | None) -> dict:

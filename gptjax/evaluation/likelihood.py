@@ -34,7 +34,7 @@ def make_evaluate(
 ) -> Callable[[dict], dict[str, float]]:
     """The function `evaluate(params) -> metrics` that the loop is given.
 
-    `windows` holds the fixed batches of each source. Several sources are scored apart (`eval/nll/<source>`) and together.
+    `windows` holds the fixed batches of each source; several are scored apart too (`eval/nll/<source>`).
     One read of the device an evaluation.
     """
     bytes_V = jnp.asarray(token_bytes, jnp.float32)

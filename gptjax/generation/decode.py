@@ -68,7 +68,7 @@ def generate(
 ) -> np.ndarray:
     """(n_samples, n_tokens) token ids continuing the token ids of a prompt, of any length.
 
-    When the context is full, its second half becomes the prompt of the next stretch. Raises BadInput for an empty prompt.
+    When the context is full, its second half becomes the prompt of the next stretch. Raises BadInput without a prompt.
     """
     if len(prompt) == 0:
         raise BadInput("--prompt: is empty; give at least one character")
@@ -97,3 +97,9 @@ def generate(
 def bucket(length: int, context: int) -> int:
     """The padded prompt length: a power of two, so that few lengths are compiled."""
     return min(context, 1 << (length - 1).bit_length())
+
+
+def until_end(tokens_T: np.ndarray, end_of_text: int) -> np.ndarray:
+    """The tokens before the first end of text."""
+    ends = np.flatnonzero(tokens_T == end_of_text)
+    return tokens_T[: ends[0]] if len(ends) else tokens_T

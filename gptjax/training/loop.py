@@ -10,7 +10,6 @@ import jax
 
 from gptjax.config import Config
 from gptjax.data.batches import Batch
-from gptjax.training.checkpoint import Checkpoints
 from gptjax.training.step import TrainState
 
 
@@ -28,7 +27,8 @@ class Tools:
     sample: Callable[[int, dict], None]
     write: Callable[[int, dict[str, float]], None]
     save: Callable[[int, TrainState, float | None], None]
-    checkpoints: Checkpoints
+    check: Callable[[], None]  # raises what an asynchronous save has failed with
+    wait: Callable[[], None]  # until all saves are done
     stop: Callable[[], bool]
     profile_dir: str
 
@@ -42,7 +42,7 @@ def train(cfg: Config, state: TrainState, first_step: int, tools: Tools) -> tupl
     lines, tracing = Lines(cfg, tools.write, first_step), Trace(cfg, tools.profile_dir)
     metrics, step = {}, first_step
     for step in range(first_step, cfg.n_steps):
-        tools.checkpoints.check()
+        tools.check()
         if tools.stop():
             break
         if step > first_step and due(cfg, step):
@@ -61,7 +61,7 @@ def train(cfg: Config, state: TrainState, first_step: int, tools: Tools) -> tupl
             look(cfg, step, state, tools)
         else:
             tools.save(step, state, None)
-    tools.checkpoints.wait()
+    tools.wait()
     return state, step
 
 
@@ -79,7 +79,7 @@ def look(cfg: Config, step: int, state: TrainState, tools: Tools) -> None:
     last = step == cfg.n_steps
     eval_nll = None
     if last or every(cfg.eval_every, step):
-        found = tools.evaluate(state.eval_params)
+        found = finite(step, tools.evaluate(state.eval_params))
         tools.write(step, found)
         eval_nll = found["eval/nll"]
     if last or every(cfg.save_every, step):

@@ -34,7 +34,7 @@ RULES = (
 
 
 def mesh(cfg: MeshConfig) -> Mesh:
-    """The mesh over all devices; raises BadInput with the nearest possible one when the sizes do not multiply to them."""
+    """The mesh over all devices; raises BadInput, with the nearest possible one, when the sizes do not fit them."""
     n_devices = jax.device_count()
     sizes = [cfg.replica, cfg.data, cfg.tensor, cfg.sequence]
     fixed = int(np.prod([size for size in sizes if size != -1]))
@@ -56,7 +56,7 @@ def spec(name: str, shape: tuple[int, ...]) -> PartitionSpec:
 
 
 def of_params(params: Any, on: Mesh) -> Any:
-    """A tree of shardings for a tree of parameters (or of their shapes); raises BadInput where a size does not divide."""
+    """A tree of shardings for a tree of parameters or shapes; raises BadInput where a size does not divide."""
 
     def sharding(name, leaf):
         found = spec(name, leaf.shape)

@@ -11,7 +11,7 @@ from gptjax.config import BadInput, Config
 from gptjax.data import tokenizers
 from gptjax.data.tokenizers import Tokenizer
 from gptjax.model import gpt
-from gptjax.training.checkpoint import Checkpoints
+from gptjax.training import checkpoint
 
 
 class Source(NamedTuple):
@@ -25,14 +25,14 @@ class Source(NamedTuple):
 def open_run(path: str) -> Source:
     """The weights of a run's newest checkpoint, or of the one named, wherever they were trained. Raises BadInput."""
     run, step = locate(path)
-    checkpoints = Checkpoints(f"{run}/checkpoints", keep_last=1, keep_every=0, read_only=True)
-    step = checkpoints.latest() if step is None else step
+    folder = f"{run}/checkpoints"
+    step = checkpoint.latest(folder) if step is None else step
     if step is None:
         raise BadInput(f"{path}: has no checkpoint yet; `gptjax train --workdir={path}` makes one")
-    cfg = config.from_dict(checkpoints.meta(step)["config"])
+    cfg = config.from_dict(checkpoint.read_meta(folder, step)["config"])
     shapes = jax.eval_shape(functools.partial(gpt.init, cfg=cfg.model), jax.random.key(0))
-    params = checkpoints.restore_params(shapes, step, averaged=cfg.optim.ema_decay > 0)
-    checkpoints.close()
+    field = "ema" if cfg.optim.ema_decay else "params"
+    params = checkpoint.restore_fields(folder, {field: shapes}, step)[0][field]
     return Source(cfg, tokenizers.load(pathlib.Path(run) / "tokenizer"), params, run, step)
 
 

@@ -56,6 +56,14 @@ def init_state(cfg: Config, mesh: Mesh) -> TrainState:
     return make(jax.random.key(cfg.seed))
 
 
+def state_from(params: dict, cfg: Config, mesh: Mesh) -> TrainState:
+    """Step 0 from given weights, each device taking its own part."""
+    places = jax.tree.map(lambda leaf: leaf.sharding, abstract_state(cfg, mesh))
+    return jax.jit(functools.partial(with_optimizer, cfg=cfg), out_shardings=places)(
+        jax.device_put(params, places.params)
+    )
+
+
 def make_update(cfg: Config, mesh: Mesh) -> Callable[[TrainState, Batch], tuple[TrainState, dict[str, Array]]]:
     """The jitted `update(state, batch) -> (state, metrics)`; the old state's buffers become the new one's."""
     places = jax.tree.map(lambda leaf: leaf.sharding, abstract_state(cfg, mesh))

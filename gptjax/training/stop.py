@@ -6,17 +6,22 @@ from types import FrameType
 
 
 class Stop:
-    """`stop()` says whether to stop, and `reason` why. A second SIGINT (Ctrl-C) interrupts at once."""
+    """`stop()` says whether to stop, and `reason` why. Inside `with` it hears SIGTERM and SIGINT (main thread only).
+
+    A second SIGINT (Ctrl-C) interrupts at once.
+    """
 
     def __init__(self, after_s: float):
         self.reason = ""
         self.deadline = time.monotonic() + after_s if after_s else float("inf")
 
-    def listen(self) -> "Stop":
-        """Takes SIGTERM and SIGINT from now on; only the main thread can."""
-        signal.signal(signal.SIGTERM, self.hear)
-        signal.signal(signal.SIGINT, self.hear)
+    def __enter__(self) -> "Stop":
+        self.before = {number: signal.signal(number, self.hear) for number in (signal.SIGTERM, signal.SIGINT)}
         return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self.before.items():
+            signal.signal(number, handler)
 
     def hear(self, number: int, frame: FrameType | None) -> None:
         self.reason = signal.Signals(number).name

@@ -1,0 +1,35 @@
+"""Tiny Shakespeare by the character (TFDS), the first text of many a GPT.
+
+gptjax train --config=configs/shakespeare_char.py --workdir=runs/shakespeare_char
+"""
+
+from ml_collections import ConfigDict
+
+from configs import base
+
+
+def get_config() -> ConfigDict:
+    c = base.get_config()
+    c.name = "shakespeare_char"
+    c.n_steps = 2000
+    c.batch_tokens = 3072
+    c.log_every = 50
+    c.eval_every = 500
+    c.eval_tokens = 100_000
+    c.save_every = 1000
+    c.sample_prompt = "ROMEO:\n"
+    c.sample_tokens = 300
+    c.tokenizer.name = "characters"
+    c.data.corpora = ("tfds:tiny_shakespeare",)
+    c.model.update(
+        vocab_size=82,  # 65 characters, the end of text, 16 hexadecimal digits for any other character
+        context=64,
+        n_layers=4,
+        d_model=128,
+        n_heads=4,
+        n_kv_heads=4,
+        d_hidden=512,
+        bias=False,
+    )
+    c.optim.update(peak_lr=1e-3, warmup_steps=100, b2=0.99)
+    return c

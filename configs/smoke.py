@@ -1,0 +1,35 @@
+"""Is everything in place? A byte-level GPT on the prose and code that every Python has, on one CPU or GPU.
+
+gptjax train --config=configs/smoke.py --workdir=runs/smoke        (what `make smoke` runs)
+"""
+
+from ml_collections import ConfigDict
+
+from configs import base
+
+
+def get_config() -> ConfigDict:
+    c = base.get_config()
+    c.name = "smoke"
+    c.n_steps = 600
+    c.batch_tokens = 4096
+    c.log_every = 20
+    c.eval_every = 200
+    c.eval_tokens = 131_072
+    c.save_every = 200
+    c.sample_prompt = "def "
+    c.sample_tokens = 240
+    c.model.update(
+        n_layers=4,
+        d_model=192,
+        n_heads=4,
+        n_kv_heads=4,
+        d_hidden=768,
+        position="rope",
+        norm="rms",
+        mlp="relu2",
+        bias=False,
+        qk_norm=True,
+    )
+    c.optim.update(name="muon", peak_lr=1e-2, schedule="linear", warmup_steps=20, final_lr_fraction=0.0)
+    return c

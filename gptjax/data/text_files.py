@@ -1,0 +1,141 @@
+"""The corpus `text:GLOB[:FIELD]`: text, JSON lines and Parquet files of one's own."""
+
+import difflib
+import functools
+import glob
+import io
+import json
+import pathlib
+from collections.abc import Iterator
+
+from gptjax.config import BadInput
+from gptjax.data.documents import Corpus, Piece, Source, divided
+
+AS_TEXT = (".txt", ".md", ".py")
+WITH_FIELD = (".jsonl", ".parquet")
+
+
+class TextFiles(Corpus):
+    """Files in the order of their names: .txt, .md and .py are a document each; .jsonl and .parquet one a row.
+
+    A row's text is its FIELD, or `text`. `**` in the pattern stands for any folders and `~` for one's own. What
+    follows the last colon is a field only where the whole pattern matches no file. Empty documents are left out.
+    Documents are named by their path below the pattern's first wildcard, so moving the folder changes nothing but
+    the spec. How text is held out: `documents.divided`.
+    """
+
+    def __init__(self, spec: str, pattern: str, cache: pathlib.Path | None):
+        self.field = ""
+        self.files = matches(pattern)
+        if not self.files and ":" in pattern:
+            whole_pattern, (pattern, self.field) = pattern, pattern.rsplit(":", 1)
+            self.files = matches(pattern)
+            pattern = pattern if self.files else whole_pattern
+        if not self.files:
+            raise BadInput(f"data.corpora: text:{pattern} matches no file{nearest(pattern)}")
+        for file in self.files:
+            if file.suffix not in (*AS_TEXT, *WITH_FIELD):
+                raise BadInput(
+                    f"{file}: gptjax reads {', '.join((*AS_TEXT, *WITH_FIELD))}, not {file.suffix or file.name}"
+                )
+            if self.field and file.suffix in AS_TEXT:
+                raise BadInput(
+                    f"{file}: has no field {self.field!r}; only {' and '.join(WITH_FIELD)} files have fields"
+                )
+        n_bytes = sum(file.stat().st_size for file in self.files)
+        if not n_bytes:
+            raise BadInput(f"{self.files[0]}: empty" + (", like all that match" if len(self.files) > 1 else ""))
+        self.root = fixed_part(pattern)
+        super().__init__(spec, cache, {"files": len(self.files), "bytes": n_bytes})
+
+    def documents(self, split: str) -> Iterator[Piece]:
+        return divided(self.sources, split)
+
+    def sources(self) -> Iterator[Source]:
+        field = self.field or "text"
+        for file in self.files:
+            name = file.relative_to(self.root).as_posix()
+            if file.suffix in AS_TEXT:
+                yield Source(name, str(file), functools.partial(file.open, "rb"))
+                continue
+            rows = json_lines(file, field) if file.suffix == ".jsonl" else parquet_rows(file, field)
+            for number, where, text in rows:
+                yield Source(f"{name}:{number}", where, functools.partial(io.BytesIO, text.encode()))
+
+
+def matches(pattern: str) -> tuple[pathlib.Path, ...]:
+    literal = pathlib.Path(pattern).expanduser()
+    if literal.is_file():  # its name may hold brackets
+        return (literal,)
+    found = map(pathlib.Path, glob.glob(str(literal), recursive=True))
+    return tuple(sorted(file for file in found if file.is_file()))
+
+
+def fixed_part(pattern: str) -> pathlib.Path:
+    """The folder above the first wildcard of a pattern."""
+    path = pathlib.Path(pattern).expanduser()
+    if path.is_file():
+        return path.parent
+    while glob.has_magic(str(path)):
+        path = path.parent
+    return path
+
+
+def nearest(pattern: str) -> str:
+    """Words that end a "matches no file": what does exist there."""
+    path = pathlib.Path(pattern).expanduser()
+    if path.is_dir():
+        return f"; for all texts in that folder: text:{pattern.rstrip('/')}/**/*.txt"
+    while not path.parent.is_dir():
+        path = path.parent
+    near = difflib.get_close_matches(path.name, [entry.name for entry in path.parent.iterdir()], n=1)
+    return f"; did you mean {path.parent / near[0]}?" if near else f"; the nearest folder that exists is {path.parent}"
+
+
+def json_lines(file: pathlib.Path, field: str) -> Iterator[tuple[int, str, str]]:
+    """(line number, its name in errors, text) of each line that is not blank."""
+    with file.open("rb") as stream:
+        for number, line in enumerate(stream, 1):
+            where = f"{file}, line {number}"
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line)
+            except ValueError as error:
+                raise BadInput(f"{where}: not JSON ({error})") from error
+            if not isinstance(row, dict) or field not in row:
+                has = f"it has {', '.join(row)}" if isinstance(row, dict) else "it is no object"
+                raise BadInput(f"{where}: no field {field!r}; {has}")
+            yield number, where, checked(row[field], where, field)
+
+
+def parquet_rows(file: pathlib.Path, field: str) -> Iterator[tuple[int, str, str]]:
+    """(row number, its name in errors, text) of each row."""
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError as error:
+        raise BadInput(f"{file}: reading Parquet needs pyarrow; pip install 'gptjax[parquet]'") from error
+    try:
+        table = pyarrow.parquet.ParquetFile(file)
+    except pyarrow.ArrowInvalid as error:
+        raise BadInput(f"{file}: not Parquet ({error})") from error
+    with table:
+        if field not in table.schema_arrow.names:
+            raise BadInput(f"{file}: no column {field!r}; it has {', '.join(table.schema_arrow.names)}")
+        number = 0
+        for batch in table.iter_batches(batch_size=1024, columns=[field]):
+            for text in batch.column(0).to_pylist():
+                number += 1
+                where = f"{file}, row {number}"
+                yield number, where, checked(text, where, field)
+
+
+def checked(text: object, where: str, field: str) -> str:
+    if text is None:
+        return ""
+    if not isinstance(text, str):
+        raise BadInput(f"{where}: the field {field!r} is {type(text).__name__}, not text")
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        raise BadInput(f"{where}: the field {field!r} holds half of a surrogate pair, which is no character")
+    return text

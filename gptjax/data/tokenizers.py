@@ -1,0 +1,53 @@
+"""The tokenizer of a config: made from its files or from the training text, or loaded from the folder it was saved in.
+
+A tokenizer is a name and the few files that define it; `save` and `load` move those, so a worker process is told a
+folder and nothing is pickled. What it encodes, it decodes to the same characters.
+"""
+
+import functools
+import json
+import pathlib
+from collections.abc import Callable, Iterable
+
+from gptjax.config import BadInput, TokenizerConfig
+from gptjax.data.alphabets import NAME_FILE, Bytes, Characters, Tokenizer, characters_of
+from gptjax.data.subwords import ByteLevelBPE, SentencePiece, read_gpt2, read_sentencepiece, train_bpe
+
+FROM_TEXT = ("characters", "bpe")  # are made from the training text; the others never read it
+FROM_FILES: dict[str, Callable[[dict[str, bytes]], Tokenizer]] = {
+    "bytes": Bytes,
+    "characters": Characters,
+    "gpt2": functools.partial(ByteLevelBPE, "gpt2"),
+    "bpe": functools.partial(ByteLevelBPE, "bpe"),
+    "sentencepiece": SentencePiece,
+}
+
+
+def make(cfg: TokenizerConfig, vocab_size: int, texts: Callable[[], Iterable[str]]) -> Tokenizer:
+    """The tokenizer of a config; `texts` gives the training text, which only those in `FROM_TEXT` read.
+
+    Raises BadInput where its vocabulary has not `vocab_size` entries, and where its files are missing or wrong.
+    """
+    makers: dict[str, Callable[[], Tokenizer]] = {
+        "bytes": lambda: Bytes({}),
+        "characters": lambda: characters_of(texts()),
+        "gpt2": lambda: read_gpt2(cfg.path),
+        "bpe": lambda: train_bpe(vocab_size, texts()),
+        "sentencepiece": lambda: read_sentencepiece(cfg.path),
+    }
+    made = makers[cfg.name]()
+    if made.vocab_size != vocab_size:
+        raise BadInput(
+            f"model.vocab_size={vocab_size}, but the {cfg.name} tokenizer has {made.vocab_size} entries; "
+            f"set model.vocab_size={made.vocab_size}"
+        )
+    return made
+
+
+def load(folder: pathlib.Path) -> Tokenizer:
+    """The tokenizer that `save` wrote there; raises BadInput where there is none."""
+    if not (folder / NAME_FILE).is_file():
+        raise BadInput(f"{folder}: no tokenizer there ({NAME_FILE} is missing)")
+    name = json.loads((folder / NAME_FILE).read_bytes())["name"]
+    files = {file.name: file.read_bytes() for file in sorted(folder.iterdir()) if file.name != NAME_FILE}
+    return FROM_FILES[name](files)

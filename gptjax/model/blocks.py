@@ -1,0 +1,180 @@
+"""One layer of the GPT, in Flax Linen: norm, attention, MLP and the residual stream between them.
+
+Letters: B batch, T position, S slot, D model width, N query heads, K key/value heads, H head width, F hidden width,
+C = 2 for a gated MLP, else 1. Norms and softmax are computed in float32 (float64 for float64 inputs).
+"""
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from gptjax.config import ModelConfig
+from gptjax.model.attention import Slots, attention
+
+STD = 0.02  # of fresh weights (Radford et al. 2019, as released)
+CENTRE = {"layer": lambda x: x - x.mean(-1, keepdims=True), "rms": lambda x: x}
+GATES = {"gelu": 1, "swiglu": 2, "relu2": 1}
+HIDDEN = {
+    "gelu": lambda h_CBTF: jax.nn.gelu(h_CBTF[0], approximate=True),  # Hendrycks & Gimpel 2016, the tanh form
+    "swiglu": lambda h_CBTF: jax.nn.silu(h_CBTF[0]) * h_CBTF[1],  # Shazeer 2020
+    "relu2": lambda h_CBTF: jnp.square(jax.nn.relu(h_CBTF[0])),  # So et al. 2021
+}
+
+
+class Shared(NamedTuple):
+    """What every layer is given besides its input: who sees whom, the angles of rope, the dropout key."""
+
+    slots: Slots
+    rope: tuple[Array, Array] | None
+    key: PRNGKeyArray | None
+
+
+class Tap:
+    """`tap(point, x)` is x, edited and recorded where the caller asked for that point, and else leaves no trace."""
+
+    def __init__(self, edits: Mapping[str, Callable], capture: tuple[str, ...], layer: Int[Array, ""] | int):
+        self.edits, self.capture, self.layer = edits, capture, layer
+        self.seen: dict[str, Array] = {}
+
+    def wants(self, point: str) -> bool:
+        return point in self.edits or point in self.capture
+
+    def __call__(self, point: str, x: Array) -> Array:
+        if point in self.edits:
+            x = self.edits[point](x, self.layer)
+        if point in self.capture:
+            self.seen[point] = x
+        return x
+
+
+def wide(x: Array) -> Array:
+    """x in float32, or as it is where that is wider."""
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+
+
+def dropout(x: Array, rate: float, key: PRNGKeyArray | None, site: Int[Array, ""] | int) -> Array:
+    """x with a fraction `rate` zeroed and the rest scaled up to keep the mean; no key, no dropout."""
+    if key is None or rate == 0:
+        return x
+    kept = jax.random.bernoulli(jax.random.fold_in(key, site), 1 - rate, x.shape)
+    return jnp.where(kept, x / (1 - rate), 0)
+
+
+def rope_angles(positions_BT: Int[Array, "B T"], d_head: int, base: float, dtype) -> tuple[Array, Array]:
+    """Cosines and sines, (B, T, 1, H/2), of rotary positions (Su et al. 2021, section 3.2)."""
+    wavenumber_h = base ** (-jnp.arange(0, d_head, 2, dtype=dtype) / d_head)
+    angle_BT1h = positions_BT.astype(dtype)[:, :, None, None] * wavenumber_h[None, None, None]
+    return jnp.cos(angle_BT1h), jnp.sin(angle_BT1h)
+
+
+def rotate(x_BTNH: Float[Array, "B T N H"], rope: tuple[Array, Array]) -> Float[Array, "B T N H"]:
+    """Rotates each pair (i, i + H/2) by its angle: the pairing of GPT-NeoX and of Llama as Hugging Face stores it."""
+    cos, sin = rope
+    a, b = jnp.split(wide(x_BTNH), 2, axis=-1)
+    return jnp.concatenate([a * cos - b * sin, b * cos + a * sin], axis=-1).astype(x_BTNH.dtype)
+
+
+def linear(module: nn.Module, name: str, equation: str, x: Array, shape: tuple[int, ...], std: float = STD) -> Array:
+    """einsum with `w_name`, plus `b_name` where the config has biases: one for each letter that the weight puts out."""
+    w = module.param(f"w_{name}", nn.initializers.normal(std), shape, jnp.float32)
+    y = jnp.einsum(equation, x, w.astype(x.dtype))
+    if not module.cfg.bias:
+        return y
+    inputs, out = equation.split("->")
+    size = dict(zip(inputs.split(",")[1], shape, strict=True))
+    b = module.param(f"b_{name}", nn.initializers.zeros, tuple(size[i] for i in out if i in size), jnp.float32)
+    return y + b.astype(x.dtype).reshape([size[i] if i in size else 1 for i in out])
+
+
+class Norm(nn.Module):
+    """Over the last axis: LayerNorm (Ba et al. 2016) or RMSNorm (Zhang & Sennrich 2019)."""
+
+    cfg: ModelConfig
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        y = CENTRE[self.cfg.norm](wide(x))
+        y = y * jax.lax.rsqrt(jnp.mean(jnp.square(y), axis=-1, keepdims=True) + self.cfg.norm_eps)
+        size, row = x.shape[-1:], (1,) * (x.ndim - 1) + x.shape[-1:]
+        y = y * self.param("scale", nn.initializers.ones, size, jnp.float32).reshape(row)
+        if self.cfg.bias:
+            y = y + self.param("bias", nn.initializers.zeros, size, jnp.float32).reshape(row)
+        return y.astype(x.dtype)
+
+
+class Attention(nn.Module):
+    """Multi-head attention with grouped keys (Ainslie et al. 2023); returns the updated cache of this layer too."""
+
+    cfg: ModelConfig
+
+    @nn.compact
+    def __call__(
+        self, x_BTD: Array, kv: tuple[Array, Array] | None, shared: Shared, tap: Tap
+    ) -> tuple[Array, tuple[Array, Array] | None]:
+        cfg, slots = self.cfg, shared.slots
+        D, N, K, H = cfg.d_model, cfg.n_heads, cfg.n_kv_heads, cfg.d_head
+        q_BTNH = linear(self, "q", "BTD,DNH->BTNH", x_BTD, (D, N, H))
+        k_BSKH = linear(self, "k", "BSD,DKH->BSKH", x_BTD, (D, K, H))
+        v_BSKH = linear(self, "v", "BSD,DKH->BSKH", x_BTD, (D, K, H))
+        if cfg.qk_norm:
+            q_BTNH, k_BSKH = Norm(cfg, name="norm_q")(q_BTNH), Norm(cfg, name="norm_k")(k_BSKH)
+        if shared.rope is not None:
+            q_BTNH, k_BSKH = rotate(q_BTNH, shared.rope), rotate(k_BSKH, shared.rope)
+        if kv is not None and slots.first is not None:
+            kv = k_BSKH, v_BSKH = written(kv[0], k_BSKH, slots.first), written(kv[1], v_BSKH, slots.first)
+
+        def on_probs(probs_BNTS: Array) -> Array:
+            return dropout(tap("attn_probs", probs_BNTS), cfg.dropout, shared.key, 0)
+
+        needs_probs = tap.wants("attn_probs") or (shared.key is not None and cfg.dropout > 0)
+        mixed_BTNH = attention(q_BTNH, k_BSKH, v_BSKH, slots, cfg.attention, on_probs if needs_probs else None)
+        mixed_BTNH = tap("mixed_heads", mixed_BTNH)
+        return linear(self, "out", "BTNH,NHD->BTD", mixed_BTNH, (N, H, D), residual_std(cfg)), kv
+
+
+class Mlp(nn.Module):
+    cfg: ModelConfig
+
+    @nn.compact
+    def __call__(self, x_BTD: Array, tap: Tap) -> Array:
+        cfg, C, D, F = self.cfg, GATES[self.cfg.mlp], self.cfg.d_model, self.cfg.d_hidden
+        hidden_BTF = tap("mlp_hidden", HIDDEN[cfg.mlp](linear(self, "in", "BTD,CDF->CBTF", x_BTD, (C, D, F))))
+        return linear(self, "out", "BTF,FD->BTD", hidden_BTF, (F, D), residual_std(cfg))
+
+
+class Block(nn.Module):
+    """One layer: its input with what attention and MLP write to it, its cache, and {point: array} of what was asked."""
+
+    cfg: ModelConfig
+    edits: Mapping[str, Callable]
+    capture: tuple[str, ...]
+
+    @nn.compact
+    def __call__(self, x_BTD: Array, per_layer: tuple, shared: Shared) -> tuple[Array, tuple]:
+        cfg, (layer, kv) = self.cfg, per_layer
+        tap = Tap(self.edits, self.capture, layer)
+        if shared.key is not None:
+            shared = shared._replace(key=jax.random.fold_in(shared.key, layer))
+        x_BTD = tap("residual_in", x_BTD)
+        normed_BTD = Norm(cfg, name="norm_attn")(x_BTD)
+        attn_BTD, kv = Attention(cfg, name="attn")(normed_BTD, kv, shared, tap)
+        x_BTD = x_BTD + dropout(tap("attn_out", attn_BTD), cfg.dropout, shared.key, 1)
+        if not cfg.parallel:  # parallel: Wang & Komatsuzaki 2021
+            normed_BTD = Norm(cfg, name="norm_mlp")(x_BTD)
+        mlp_BTD = Mlp(cfg, name="mlp")(normed_BTD, tap)
+        x_BTD = x_BTD + dropout(tap("mlp_out", mlp_BTD), cfg.dropout, shared.key, 2)
+        return tap("residual_out", x_BTD), (kv, tap.seen)
+
+
+def residual_std(cfg: ModelConfig) -> float:
+    """Of the weights that write to the residual stream, which 2 n_layers of them add up in (Radford et al. 2019)."""
+    return STD / (2 * cfg.n_layers) ** 0.5
+
+
+def written(cache_BSKH: Array, new_BTKH: Array, first: Int[Array, ""]) -> Array:
+    """The cache of one layer with this call's keys or values in the slots from `first`."""
+    return jax.lax.dynamic_update_slice_in_dim(cache_BSKH, new_BTKH.astype(cache_BSKH.dtype), first, axis=1)

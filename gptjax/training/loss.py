@@ -1,0 +1,90 @@
+"""Cross-entropy of the next token, summed over the weighted tokens of a batch.
+
+Sums, not means: the step divides once, by the weight of its whole batch, so parts of a batch add up to the batch.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from gptjax.config import LossConfig, ModelConfig
+from gptjax.data.batches import Batch
+from gptjax.model import gpt
+
+Sums = tuple[Float[Array, ""], Float[Array, ""]]
+
+
+def token_nll(logits_BTV: Float[Array, "B T V"], targets_BT: Int[Array, "B T"]) -> Float[Array, "B T"]:
+    """Negative log-likelihood of each target in nats: float32, or wider as the logits are. Logits of -inf are entries
+    of probability 0, without a gradient; a target among them costs inf."""
+    target_BT1 = jnp.take_along_axis(logits_BTV, targets_BT[:, :, None], axis=-1)
+    return log_z(logits_BTV) - wide(target_BT1[:, :, 0])
+
+
+def summed(
+    params: dict,
+    batch: Batch,
+    model_cfg: ModelConfig,
+    loss_cfg: LossConfig,
+    key: PRNGKeyArray | None = None,
+    unpack: Callable[[str, Any], Any] | None = None,
+) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
+    """The loss to differentiate and what to report: {"nll": nats, "n_tokens": weight}, all three summed over the batch.
+
+    The loss is sum over tokens of weight (nll + z_weight (log Z)^2) (Chowdhery et al. 2022, section 5). `key` is of the
+    dropout, None without; `unpack` as in `gpt.forward`.
+    """
+    out = gpt.forward(
+        params,
+        batch.inputs_BT,
+        model_cfg,
+        segments_BT=batch.segments_BT,
+        positions_BT=batch.positions_BT,
+        key=key,
+        capture=("final",),
+        unpack=unpack,
+    )
+    if loss_cfg.n_chunks == 1:
+        total, nll = weigh(out.logits_BTV, batch.targets_BT, batch.weights_BT, loss_cfg.z_weight)
+    else:  # nobody reads out.logits_BTV, so XLA leaves them out
+
+        @jax.checkpoint
+        def of_chunk(x_BtD: Array, targets_Bt: Array, weights_Bt: Array) -> Sums:
+            logits_BtV = gpt.unembed(params, x_BtD, model_cfg, unpack)
+            return weigh(logits_BtV, targets_Bt, weights_Bt, loss_cfg.z_weight)
+
+        whole = out.activations["final"], batch.targets_BT, batch.weights_BT
+        chunks = jax.tree.map(lambda x: in_chunks(x, loss_cfg.n_chunks), whole)
+        total, nll = jax.tree.map(jnp.sum, jax.lax.map(lambda chunk: of_chunk(*chunk), chunks))
+    return total, {"nll": nll, "n_tokens": jnp.sum(batch.weights_BT)}
+
+
+def weigh(
+    logits_BTV: Float[Array, "B T V"],
+    targets_BT: Int[Array, "B T"],
+    weights_BT: Float[Array, "B T"],
+    z_weight: float,
+) -> Sums:
+    """Weighted sums of the loss and of its nats."""
+    nll_BT = token_nll(logits_BTV, targets_BT)
+    loss_BT = nll_BT + z_weight * jnp.square(log_z(logits_BTV)) if z_weight else nll_BT
+    return jnp.sum(weights_BT * loss_BT), jnp.sum(weights_BT * nll_BT)
+
+
+def in_chunks(x: Array, n: int) -> Array:
+    """(B, T, ...) as (n, B, T / n, ...). Every n-th position is of one chunk, so that on a mesh that divides positions
+    each device's are dealt to all chunks and none moves."""
+    B, T, *rest = x.shape
+    return jnp.moveaxis(x.reshape(B, T // n, n, *rest), 2, 0)
+
+
+def log_z(logits_BTV: Float[Array, "B T V"]) -> Float[Array, "B T"]:
+    return jax.nn.logsumexp(wide(logits_BTV), axis=-1)
+
+
+def wide(x: Array) -> Array:
+    """x in float32, or as it is where that is wider."""
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))

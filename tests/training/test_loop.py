@@ -1,0 +1,142 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax._src.array import ArrayImpl
+
+from gptjax.training import loop
+from gptjax.training.step import TrainState
+from tests.tiny import make_config
+
+
+def state_of(n):
+    """A state that only knows how many updates made it."""
+    return TrainState(jnp.int32(0), {"n": n}, None, None)
+
+
+class Story:
+    """Tools that write down what the loop does with them."""
+
+    def __init__(self, nll=lambda step: 1.0, stop_at=None):
+        self.told, self.nll, self.stop_at, self.step = [], nll, stop_at, 0
+
+    def update(self, state, batch):
+        assert state.params["n"] == batch, "the batch of a step is the one of its number"
+        n = state.params["n"]
+        self.step = n + 1
+        return state_of(n + 1), {"train/nll": jnp.float32(self.nll(n))}
+
+    def evaluate(self, params):
+        self.told.append(f"evaluate {params['n']}")
+        return {"eval/nll": float(params["n"])}
+
+    def write(self, step, metrics):
+        self.told.append(f"{'eval' if 'eval/nll' in metrics else 'line'} {step}")
+
+    def save(self, step, state, nll):
+        assert state.params["n"] == step
+        self.told.append(f"save {step}" + ("" if nll is None else f" with {nll:g}"))
+
+    def tools(self):
+        return loop.Tools(
+            update=self.update,
+            batches=lambda step: step,
+            evaluate=self.evaluate,
+            sample=lambda step, params: self.told.append(f"sample {step}"),
+            write=self.write,
+            save=self.save,
+            check=lambda: None,
+            wait=lambda: self.told.append("wait"),
+            stop=lambda: self.step == self.stop_at,
+            profile_dir="",
+        )
+
+
+def run(story, *overrides, first_step=0):
+    cfg = make_config("n_steps=6", "log_every=2", "eval_every=4", "save_every=2", "sample_every=4", *overrides)
+    return loop.train(cfg, state_of(first_step), first_step, story.tools())
+
+
+def test_the_story_of_a_run():
+    story = Story()
+    state, step = run(story)
+    assert (state.params["n"], step) == (6, 6)
+    assert story.told == [
+        *["line 0", "save 2", "line 2"],
+        *["evaluate 4", "eval 4", "save 4 with 4", "sample 4", "line 4"],
+        *["evaluate 6", "eval 6", "save 6 with 6", "sample 6", "wait"],
+    ]
+
+
+def test_a_resumed_run_does_not_repeat_what_was_done_at_its_first_step():
+    story = Story()
+    run(story, first_step=4)
+    assert story.told == ["line 4", "evaluate 6", "eval 6", "save 6 with 6", "sample 6", "wait"]
+
+
+def test_a_stopped_run_saves_where_it_is():
+    story = Story(stop_at=3)
+    assert run(story)[1] == 3
+    assert story.told == ["line 0", "save 2", "line 2", "save 3", "wait"]
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+@pytest.mark.parametrize("at", [0, 1, 3, 5])
+def test_what_is_not_finite_is_never_saved(bad, at):
+    story = Story(nll=lambda step: bad if step == at else 1.0)
+    with pytest.raises(loop.Diverged, match=f"train/nll is (nan|inf) at step {at}"):
+        run(story)
+    saved = [int(word.split()[1]) for word in story.told if word.startswith("save")]
+    assert all(step <= at for step in saved), story.told
+
+
+def test_a_loss_on_held_out_text_that_is_not_finite_is_never_saved_either():
+    story = Story()
+    story.evaluate = lambda params: {"eval/nll": float("nan")}
+    with pytest.raises(loop.Diverged, match="eval/nll is nan at step 4"):
+        run(story)
+    assert story.told[-1] == "line 2"
+
+
+def test_the_device_is_read_on_logging_steps_only_and_one_step_late(monkeypatch):
+    """Updates 0 to 7 with a line every 4: lines 0 and 4 are read after updates 1 and 5 have begun; nothing else is."""
+    reads, inside, story = [], [], Story()
+    real_get = jax.device_get
+
+    def counting_get(tree):
+        reads.append(story.step)
+        inside.append(True)
+        try:
+            return real_get(tree)
+        finally:
+            inside.pop()
+
+    def guarded(name):
+        real = getattr(ArrayImpl, name)
+
+        def read(self, *args, **kwargs):
+            if not inside:
+                raise AssertionError(f"the loop read a device value through {name}")
+            return real(self, *args, **kwargs)
+
+        monkeypatch.setattr(ArrayImpl, name, read)
+
+    monkeypatch.setattr(jax, "device_get", counting_get)
+    for name in ("__float__", "__array__", "__int__", "__bool__", "item", "tolist"):
+        guarded(name)
+    with pytest.raises(AssertionError, match="through __float__"):
+        float(jnp.float32(1))
+    cfg = make_config("n_steps=8", "log_every=4", "eval_every=0", "save_every=0", "sample_every=0")
+    loop.train(cfg, state_of(0), 0, story.tools())
+    assert [step for step in reads if step < 8] == [2, 6]
+
+
+def test_throughput_counts_the_updates_between_two_lines(monkeypatch):
+    clock = iter(np.arange(0, 1000, 10.0))
+    monkeypatch.setattr(loop.time, "perf_counter", lambda: next(clock))
+    rates = {}
+    story = Story()
+    story.write = lambda step, metrics: rates.update({step: metrics.get("perf/tokens_per_s")})
+    cfg = make_config("n_steps=9", "log_every=4", "eval_every=0", "save_every=0", "sample_every=0")
+    loop.train(cfg, state_of(0), 0, story.tools())
+    assert rates == {0: 128 * 1 / 10, 4: 128 * 4 / 10, 8: 128 * 4 / 10, 9: None}

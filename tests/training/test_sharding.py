@@ -1,0 +1,70 @@
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import PartitionSpec as P
+
+from gptjax import tree
+from gptjax.config import BadInput, MeshConfig
+from gptjax.training import sharding, step
+from tests.tiny import make_batch, make_config, mesh_of
+
+MODERN = ("model.position=rope", "model.norm=rms", "model.mlp=swiglu", "model.qk_norm=true", "model.tied=false")
+
+
+@pytest.mark.parametrize("overrides", [(), MODERN])
+@pytest.mark.parametrize("optimizer", ["adamw", "adafactor", "lion", "muon", "sgd"])
+def test_optimizer_state_lies_with_its_parameter(overrides, optimizer):
+    cfg = make_config(*overrides, f"optim.name={optimizer}")
+    state = step.abstract_state(cfg, mesh_of(2, 2, 2, 1))
+    places = {name: leaf.sharding.spec for name, leaf in tree.named(state).items()}
+    w_q = [
+        name for name, leaf in tree.named(state).items() if name.endswith("attn/w_q") and leaf.shape == (2, 32, 4, 8)
+    ]
+    assert len(w_q) >= 2, "no optimizer state of w_q was found"
+    assert {places[name] for name in w_q} == {P(None, "data", "tensor", None)}
+
+
+def test_a_parameter_that_no_rule_names_is_refused():
+    with pytest.raises(KeyError, match=r"no sharding rule matches parameter 'blocks/attn/w_extra' \(2, 3\)"):
+        sharding.of_params({"blocks": {"attn": {"w_extra": jnp.zeros((2, 3))}}}, mesh_of(1, 1, 1, 1))
+
+
+@pytest.mark.parametrize(
+    ("sizes", "expected"), [((1, -1, 1, 1), (1, 8, 1, 1)), ((2, -1, 2, 1), (2, 2, 2, 1)), ((1, 2, -1, 2), (1, 2, 2, 2))]
+)
+def test_one_size_is_inferred(sizes, expected):
+    assert tuple(sharding.mesh(MeshConfig(*sizes)).shape.values()) == expected
+
+
+@pytest.mark.parametrize("sizes", [(1, 3, 1, 1), (3, -1, 1, 1), (4, 4, 1, 1)])
+def test_an_impossible_mesh_is_refused(sizes):
+    with pytest.raises(BadInput, match="does not fit 8 devices; try"):
+        sharding.mesh(MeshConfig(*sizes))
+
+
+def test_a_mesh_that_does_not_divide_the_model_is_refused():
+    cfg = make_config("model.n_heads=2", "model.n_kv_heads=2")
+    with pytest.raises(BadInput, match=r"mesh.tensor=4 does not divide 2, a side of blocks/attn/b_k"):
+        step.abstract_state(cfg, mesh_of(1, 1, 4, 1))
+
+
+def test_rows_that_cannot_be_dealt_are_refused():
+    assert sharding.rows(16, mesh_of(2, 4, 1, 1)) == slice(0, 16)
+    with pytest.raises(BadInput, match="12 sequences cannot be dealt to replica x data = 8 devices; try 16"):
+        sharding.rows(12, mesh_of(2, 4, 1, 1))
+
+
+def test_a_batch_is_cut_along_rows_and_positions():
+    mesh = mesh_of(2, 2, 1, 2)
+    batch = make_batch(make_config())
+    placed = sharding.put(batch, mesh)
+    np.testing.assert_array_equal(placed.inputs_BT, batch.inputs_BT)
+    assert {shard.data.shape for shard in placed.inputs_BT.addressable_shards} == {(2, 8)}
+
+
+def test_every_leaf_of_the_state_has_a_place_and_fsdp_cuts_it():
+    cfg = make_config(*MODERN)
+    state = step.abstract_state(cfg, mesh_of(1, 8, 1, 1))
+    for name, leaf in tree.named(state.params).items():
+        parts = 8 if name.rsplit("/")[-1].startswith("w_") else 1
+        assert np.prod(leaf.sharding.shard_shape(leaf.shape)) * parts == np.prod(leaf.shape), name
