@@ -25,7 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = make_parser()
     flags, rest = parser.parse_known_args(argv)
     try:
-        return flags.command(flags, config_overrides(rest, parser, flags.name))
+        return flags.command(flags, config_overrides(rest, flags))
     except BadInput as error:
         print(f"gptjax: {error}", file=sys.stderr)
         return BAD_INPUT
@@ -69,24 +69,19 @@ def make_parser() -> argparse.ArgumentParser:
 
 def add(commands, name: str, summary: str, command) -> argparse.ArgumentParser:
     made = commands.add_parser(name, help=summary, description=summary, allow_abbrev=False)
-    made.set_defaults(command=command)
+    made.set_defaults(command=command, parser=made)
     return made
 
 
-def config_overrides(rest: list[str], parser: argparse.ArgumentParser, name: str) -> list[str]:
+def config_overrides(rest: list[str], flags: argparse.Namespace) -> list[str]:
     """The `key=value` of each --config.key=value; raises BadInput for any other flag left over."""
     overrides = []
-    for flag in rest:
-        if name == "train" and flag.startswith("--config."):
-            overrides.append(flag.removeprefix("--config."))
+    for word in rest:
+        if "config" in flags and word.startswith("--config."):
+            overrides.append(word.removeprefix("--config."))
             continue
-        known = [
-            action
-            for group in parser._subparsers._group_actions
-            for action in group.choices[name]._option_string_actions
-        ]
-        near = difflib.get_close_matches(flag.partition("=")[0], known, n=1)
-        raise BadInput(f"{name} has no flag {flag}" + (f"; did you mean {near[0]}?" if near else ""))
+        near = difflib.get_close_matches(word.partition("=")[0], flags.parser._option_string_actions, n=1)
+        raise BadInput(f"{flags.name} has no flag {word}" + (f"; did you mean {near[0]}?" if near else ""))
     return overrides
 
 

@@ -10,9 +10,9 @@ import difflib
 import importlib.util
 import pathlib
 import sys
-import types
 import typing
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from gptjax.keys import (
     BadInput,
@@ -101,7 +101,7 @@ def to_dict(cfg: Config) -> dict:
     return dataclasses.asdict(cfg)
 
 
-def key_types() -> dict[str, type]:
+def key_types() -> dict[str, Any]:
     """The type of every key, by its dotted path."""
 
     def types_of(kind, prefix):
@@ -113,10 +113,9 @@ def key_types() -> dict[str, type]:
     return dict(types_of(Config, ""))
 
 
-def parse(key: str, text: str, kind: type):
+def parse(key: str, text: str, kind: Any):
     """A value of the key's type from the command line; tuples are comma-separated or Python literals."""
-    element = typing.get_args(kind)[0] if isinstance(kind, types.GenericAlias) else None
-    if element is not None:
+    if (element := element_of(kind)) is not None:
         try:
             items = ast.literal_eval(text) if text[:1] in "([" else [item for item in text.split(",") if item]
             return tuple(parse(key, str(item), element) for item in items)
@@ -137,7 +136,7 @@ def parse(key: str, text: str, kind: type):
         ) from error
 
 
-def freeze(kind: type, values: Mapping, prefix: str):
+def freeze(kind: Any, values: Mapping, prefix: str) -> Any:
     """A dataclass of the values; raises BadInput for unknown and missing keys and for wrong types."""
     hints = typing.get_type_hints(kind)
     if extra := [key for key in values if key not in hints]:
@@ -147,20 +146,25 @@ def freeze(kind: type, values: Mapping, prefix: str):
     return kind(**{key: checked(hint, values[key], prefix + key) for key, hint in hints.items()})
 
 
-def checked(hint, value, key: str):
-    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+def checked(hint: Any, value: Any, key: str) -> Any:
+    if dataclasses.is_dataclass(hint):
         if not isinstance(value, Mapping):
             raise BadInput(f"{key} is a section, not {value!r}")
         return freeze(hint, value, key + ".")
-    if isinstance(hint, types.GenericAlias):
+    if (element := element_of(hint)) is not None:
         if not isinstance(value, list | tuple):
             raise BadInput(f"{key}={value!r}: expected a tuple")
-        return tuple(checked(typing.get_args(hint)[0], item, key) for item in value)
+        return tuple(checked(element, item, key) for item in value)
     if hint is float and type(value) is int:
         return float(value)
-    if type(value) is not hint:
-        raise BadInput(f"{key}={value!r}: expected {hint.__name__}, got {type(value).__name__}")
-    return value
+    if type(value) is hint:
+        return value
+    raise BadInput(f"{key}={value!r}: expected {hint.__name__}, got {type(value).__name__}")
+
+
+def element_of(hint: Any) -> Any:
+    """The type of a tuple's elements; None for other types."""
+    return typing.get_args(hint)[0] if typing.get_origin(hint) is tuple else None
 
 
 def unknown_key(key: str, known: Iterable[str]) -> BadInput:

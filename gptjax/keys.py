@@ -5,6 +5,7 @@ import difflib
 import fnmatch
 import math
 from collections.abc import Mapping
+from typing import Any
 
 
 class BadInput(ValueError):
@@ -170,7 +171,7 @@ FREE_ON_RESUME = (
 OPTIMIZER_ON_RESUME = ("optim.*", "loss.z_weight")
 
 
-def flatten(values: Mapping, prefix: str = "") -> dict[str, object]:
+def flatten(values: Mapping, prefix: str = "") -> dict[str, Any]:
     """{"optim.peak_lr": 3e-4, ...}"""
     flat = {}
     for key, value in values.items():

@@ -1,9 +1,10 @@
 """`gptjax train`: every room put together into one run."""
 
 import concurrent.futures
+import contextlib
 import functools
-import pathlib
 from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -19,7 +20,7 @@ from gptjax.evaluation import likelihood
 from gptjax.generation import decode
 from gptjax.planning import flops
 from gptjax.runs.log import RunLog, environment, read_header
-from gptjax.training import loop, resume, sharding, source, step
+from gptjax.training import checkpoint, loop, resume, sharding, source, step
 from gptjax.training.checkpoint import Checkpoints
 from gptjax.training.step import TrainState
 from gptjax.training.stop import Stop
@@ -27,50 +28,76 @@ from gptjax.training.stop import Stop
 DONE, STOPPED = 0, 75
 
 
+class Opened(NamedTuple):
+    """A run whose input has been checked: nothing is compiled yet, and nothing is written."""
+
+    cfg: Config
+    workdir: str
+    mesh: Mesh
+    rows: slice  # of the global batch, read by this process
+    data: Prepared
+    batches: Batches
+    saved: int | None  # the newest checkpoint's step
+    changed: dict  # keys that a resumed run changes, {key: [old, new]}
+
+    @property
+    def meta(self) -> dict:
+        """What a checkpoint holds beside the state."""
+        return {"config": config.to_dict(self.cfg), **self.data.fingerprints}
+
+
 def run(file: str, overrides: list[str], workdir: str, change_optimizer: bool) -> int:
     """Trains, or goes on training, the run in `workdir`; returns the exit code. Raises BadInput and Diverged."""
     cfg = config.load(file, overrides)
     with Stop(cfg.stop_after_s) as stop:
-        return fit(cfg, workdir.rstrip("/"), change_optimizer, stop)
+        opened = open_run(cfg, workdir.rstrip("/"), change_optimizer)
+        if opened.saved is not None and opened.saved >= cfg.n_steps:
+            print(f"{opened.workdir} is done: {opened.saved:,} of {cfg.n_steps:,} steps.", end=" ")
+            print("A larger --config.n_steps goes on from there.")
+            return DONE
+        return train(opened, stop)
 
 
-def fit(cfg: Config, workdir: str, change_optimizer: bool, stop: Stop) -> int:
-    """The run from its first look at the directory to its last line."""
-    past = read_header(workdir)
+def open_run(cfg: Config, workdir: str, change_optimizer: bool) -> Opened:
+    """All that can be refused before the first compile is refused here, by BadInput."""
+    folder = f"{workdir}/checkpoints"
+    past, saved = read_header(workdir), checkpoint.latest(folder)
+    saved_meta = None if saved is None else checkpoint.read_meta(folder, saved)
+    before = saved_meta or past  # the newest checkpoint knows of changes that came after run.json
     changed = {}
-    if past is not None:
-        changed = resume.check_resume(
-            past["config"], config.to_dict(cfg), run=workdir, change_optimizer=change_optimizer
-        )
+    if before is not None:
+        now = config.to_dict(cfg)
+        changed = resume.check_resume(before["config"], now, run=workdir, change_optimizer=change_optimizer)
     mesh = sharding.mesh(cfg.mesh)
     rows = sharding.rows(cfg.batch_size, mesh)
-    step.abstract_state(cfg, mesh)  # raises BadInput where the mesh does not fit the model
+    step.abstract_state(cfg, mesh)  # for its refusal of a mesh that does not divide the model
+    if cfg.init_from:
+        source.locate(cfg.init_from)
     data = prepared.prepare(cfg)
-    train = train_batches(cfg, data, rows)
+    opened = Opened(cfg, workdir, mesh, rows, data, train_batches(cfg, data, rows), saved, changed)
+    if saved_meta is not None:
+        resume.check_fingerprints(saved_meta, opened.meta, run=workdir)
+    return opened
 
-    checkpoints = Checkpoints(f"{workdir}/checkpoints", keep_last=cfg.keep_last, keep_every=cfg.keep_every)
-    saved = checkpoints.latest()
-    meta = {"config": config.to_dict(cfg), **data.fingerprints}
-    if saved is not None:
-        resume.check_fingerprints(checkpoints.meta(saved), meta, run=workdir)
-        if saved >= cfg.n_steps:
-            print(
-                f"{workdir} is done: {saved:,} of {cfg.n_steps:,} steps. A larger --config.n_steps goes on from there."
-            )
-            return DONE
 
-    with concurrent.futures.ThreadPoolExecutor(1) as pool:  # XLA compiles the step while the state is made or read
-        compiling = pool.submit(compile_update, cfg, mesh)
-        state, origin = first_state(cfg, mesh, checkpoints, saved, data)
-        update = compiling.result()
-
-    log = RunLog(workdir, cfg.log, primary=jax.process_index() == 0)
-    log.header(header(cfg, data, saved or 0, changed, origin))
-    data.tokenizer.save(pathlib.Path(workdir) / "tokenizer")
+def train(opened: Opened, stop: Stop) -> int:
+    """The run from its first compile to its last line."""
+    cfg, workdir, first_step = opened.cfg, opened.workdir, opened.saved or 0
     kinds = [device.device_kind for device in jax.devices()]
-    print(f"{workdir}: {describe(cfg, kinds)}")
-
-    with Screen(saved or 0, cfg.n_steps) as screen, Prefetch(lambda at: sharding.put(train(at), mesh)) as ahead:
+    print(f"{workdir}: {describe(cfg, kinds)}", flush=True)
+    with contextlib.ExitStack() as stack:
+        keep = Checkpoints(f"{workdir}/checkpoints", keep_last=cfg.keep_last, keep_every=cfg.keep_every)
+        stack.callback(keep.close)
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:  # XLA compiles the step while the state is made or read
+            compiling = pool.submit(compile_update, cfg, opened.mesh)
+            state, origin = first_state(opened, keep)
+            update = compiling.result()
+        log = RunLog(workdir, cfg.log, primary=jax.process_index() == 0)
+        stack.callback(log.close)
+        log.header(header(opened, origin))
+        source.write_tokenizer(opened.data.tokenizer, workdir)
+        screen = stack.enter_context(Screen(first_step, cfg.n_steps))
+        ahead = stack.enter_context(Prefetch(opened.batches, put=functools.partial(sharding.put, on=opened.mesh)))
 
         def write(at: int, metrics: dict[str, float]) -> None:
             if "perf/tokens_per_s" in metrics:
@@ -82,22 +109,19 @@ def fit(cfg: Config, workdir: str, change_optimizer: bool, stop: Stop) -> int:
         tools = loop.Tools(
             update=update,
             batches=ahead,
-            evaluate=make_evaluate(cfg, data, mesh, rows),
-            sample=functools.partial(write_sample, cfg, data, log),
+            evaluate=make_evaluate(opened),
+            sample=functools.partial(write_sample, opened, log),
             write=write,
-            save=lambda at, state, nll: checkpoints.save(at, state, meta, nll),
-            check=checkpoints.check,
-            wait=checkpoints.wait,
+            save=lambda at, state, nll: keep.save(at, state, opened.meta, nll),
+            check=keep.check,
+            wait=keep.wait,
             stop=stop,
             profile_dir=f"{workdir}/profile",
         )
-        state, last = loop.train(cfg, state, saved or 0, tools)
-    checkpoints.close()
-    log.close()
+        state, last = loop.train(cfg, state, first_step, tools)
     if last < cfg.n_steps:
-        print(
-            f"stopped by {stop.reason} at step {last:,} of {cfg.n_steps:,}, saved; the same command goes on from there"
-        )
+        print(f"stopped by {stop.reason} at step {last:,} of {cfg.n_steps:,}, saved;", end=" ")
+        print("the same command goes on from there")
         return STOPPED
     epilogue(workdir, screen.latest, log.last_sample)
     return DONE
@@ -125,22 +149,22 @@ def compile_update(cfg: Config, mesh: Mesh) -> Callable:
     return step.make_update(cfg, mesh).lower(step.abstract_state(cfg, mesh), batch).compile()
 
 
-def first_state(
-    cfg: Config, mesh: Mesh, checkpoints: Checkpoints, saved: int | None, data: Prepared
-) -> tuple[TrainState, dict | None]:
+def first_state(opened: Opened, keep: Checkpoints) -> tuple[TrainState, dict | None]:
     """The state to start from: the run's own checkpoint, the weights that `init_from` names, or fresh ones."""
-    if saved is not None:
-        return checkpoints.restore(step.abstract_state(cfg, mesh), saved)[0], None
+    cfg, mesh = opened.cfg, opened.mesh
+    if opened.saved is not None:
+        return keep.restore(step.abstract_state(cfg, mesh), opened.saved)[0], None
     if not cfg.init_from:
         return step.init_state(cfg, mesh), None
     given = source.open_run(cfg.init_from)
     resume.check_weights(given.cfg.model, cfg.model, origin=cfg.init_from)
-    if given.tokenizer.fingerprint != data.tokenizer.fingerprint:
+    if given.tokenizer.fingerprint != opened.data.tokenizer.fingerprint:
         raise BadInput(f"init_from={cfg.init_from}: its tokenizer is not this run's; set tokenizer.* as that run did")
     return step.state_from(given.params, cfg, mesh), {"run": given.run, "step": given.step}
 
 
-def make_evaluate(cfg: Config, data: Prepared, mesh: Mesh, rows: slice) -> Callable[[dict], dict[str, float]]:
+def make_evaluate(opened: Opened) -> Callable[[dict], dict[str, float]]:
+    cfg, tokenizer = opened.cfg, opened.data.tokenizer
     windows = {
         name: batches.fixed(
             store,
@@ -148,34 +172,35 @@ def make_evaluate(cfg: Config, data: Prepared, mesh: Mesh, rows: slice) -> Calla
             context=cfg.model.context,
             n_tokens=cfg.eval_tokens,
             mask_documents=cfg.data.mask_documents,
-            end_of_text=data.tokenizer.end_of_text,
-            rows=rows,
+            end_of_text=tokenizer.end_of_text,
+            rows=sharding.rows(cfg.batch_size // cfg.accumulate, opened.mesh),
         )
-        for name, store in data.valid.items()
+        for name, store in opened.data.valid.items()
     }
-    return likelihood.make_evaluate(windows, data.tokenizer.token_bytes, cfg.model, cfg.loss, mesh)
+    return likelihood.make_evaluate(windows, tokenizer.token_bytes, cfg.model, cfg.loss, opened.mesh)
 
 
-def write_sample(cfg: Config, data: Prepared, log: RunLog, at: int, params: dict) -> None:
-    prompt = data.tokenizer.encode(cfg.sample_prompt)
-    tokens = decode.generate(params, prompt, cfg.model, n_tokens=cfg.sample_tokens, seed=cfg.seed)
-    log.sample(at, cfg.sample_prompt, data.tokenizer.decode(decode.until_end(tokens[0], data.tokenizer.end_of_text)))
+def write_sample(opened: Opened, log: RunLog, at: int, params: dict) -> None:
+    cfg, tokenizer = opened.cfg, opened.data.tokenizer
+    prompt = tokenizer.encode(cfg.sample_prompt)
+    (tokens_T,) = decode.generate(params, prompt, cfg.model, n_tokens=cfg.sample_tokens, seed=cfg.seed)
+    log.sample(at, cfg.sample_prompt, tokenizer.decode(decode.until_end(tokens_T, tokenizer.end_of_text)))
 
 
-def header(cfg: Config, data: Prepared, first_step: int, changed: dict, origin: dict | None) -> dict:
+def header(opened: Opened, origin: dict | None) -> dict:
     """What run.json says of this session."""
     return {
-        "name": cfg.name,
-        "tags": list(cfg.tags),
-        "note": cfg.note,
-        "config": config.to_dict(cfg),
+        "name": opened.cfg.name,
+        "tags": list(opened.cfg.tags),
+        "note": opened.cfg.note,
+        "config": config.to_dict(opened.cfg),
         **environment(),
         "devices": [device.device_kind for device in jax.devices()],
-        "attention": cfg.model.attention,
-        "data": data.provenance,
+        "attention": opened.cfg.model.attention,
+        "data": opened.data.provenance,
         "init_from": origin,
-        "first_step": first_step,
-        "changed": changed,
+        "first_step": opened.saved or 0,
+        "changed": opened.changed,
     }
 
 
@@ -191,6 +216,6 @@ def describe(cfg: Config, kinds: list[str]) -> str:
 def epilogue(workdir: str, latest: dict[str, float], sample: str) -> None:
     """The result, a sample and the next commands to try."""
     print(f"\nvalidation: {latest['eval/nll']:.4f} nats a token, {latest['eval/bits_per_byte']:.4f} bits a byte")
-    print(f"sample:\n{sample}\n")
+    print(f"sample: {sample}\n")
     print(f"run: {workdir} (run.json, metrics.jsonl, samples.jsonl, checkpoints/)")
     print(f"next: gptjax generate --from={workdir} --prompt='def '")

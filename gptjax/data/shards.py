@@ -239,25 +239,23 @@ def groups(pieces: Iterable[Piece]) -> Iterator[list[Piece]]:
 
 
 class OpenShard:
-    """A shard being written, under a name of its own until it is whole and on disk."""
+    """A shard being written. It counts as finished when the journal or the manifest names it, and not before."""
 
     def __init__(self, folder: pathlib.Path, index: int, dtype: np.dtype):
         self.file, self.dtype = folder / shard_name(index), dtype.newbyteorder("<")
-        self.part = self.file.with_suffix(".part")
-        self.part.unlink(missing_ok=True)  # of a process that was killed
+        self.file.unlink(missing_ok=True)  # what a process wrote before it was killed
         self.hash, self.n_tokens = hashlib.sha256(), 0
 
     def write(self, ids: Int32[np.ndarray, " n"]) -> None:
         data = ids.astype(self.dtype).tobytes()
-        with self.part.open("ab") as stream:
+        with self.file.open("ab") as stream:
             stream.write(data)
         self.hash.update(data)
         self.n_tokens += len(ids)
 
     def finish(self) -> dict:
-        with self.part.open("rb+") as stream:
+        with self.file.open("rb+") as stream:
             os.fsync(stream.fileno())
-        self.part.rename(self.file)
         return {"file": self.file.name, "n_tokens": self.n_tokens, "sha256": self.hash.hexdigest()}
 
 

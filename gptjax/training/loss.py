@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
+from gptjax import tree
 from gptjax.config import LossConfig, ModelConfig
 from gptjax.data.batches import Batch
 from gptjax.model import gpt
@@ -50,11 +51,13 @@ def summed(
     if loss_cfg.n_chunks == 1:
         total, nll = weigh(out.logits_BTV, batch.targets_BT, batch.weights_BT, loss_cfg.z_weight)
     else:  # nobody reads out.logits_BTV, so XLA leaves them out
+        head = {name: leaf for name, leaf in params.items() if name != "blocks"}
+        if unpack is not None:
+            head = tree.map_named(unpack, head)  # once, not once a chunk
 
         @jax.checkpoint
         def of_chunk(x_BtD: Array, targets_Bt: Array, weights_Bt: Array) -> Sums:
-            logits_BtV = gpt.unembed(params, x_BtD, model_cfg, unpack)
-            return weigh(logits_BtV, targets_Bt, weights_Bt, loss_cfg.z_weight)
+            return weigh(gpt.unembed(head, x_BtD, model_cfg), targets_Bt, weights_Bt, loss_cfg.z_weight)
 
         whole = out.activations["final"], batch.targets_BT, batch.weights_BT
         chunks = jax.tree.map(lambda x: in_chunks(x, loss_cfg.n_chunks), whole)

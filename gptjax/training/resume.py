@@ -9,9 +9,7 @@ from gptjax.config import BadInput, ModelConfig, flatten, resume_rule
 WEIGHTS_FIT_ANY = ("dropout", "dtype")  # what a new run may choose afresh for given weights
 
 
-def check_resume(
-    old_config: Mapping, new_config: Mapping, *, run: str, change_optimizer: bool
-) -> dict[str, list[object]]:
+def check_resume(old_config: Mapping, new_config: Mapping, *, run: str, change_optimizer: bool) -> dict[str, list]:
     """The permitted differences of two nested configs, {"n_steps": [old, new]}, for `sessions` of run.json.
 
     Raises BadInput naming every key whose difference is not permitted.

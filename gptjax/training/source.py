@@ -2,8 +2,10 @@
 
 import functools
 import pathlib
+import tempfile
 from typing import NamedTuple
 
+import fsspec
 import jax
 
 from gptjax import config
@@ -33,7 +35,29 @@ def open_run(path: str) -> Source:
     shapes = jax.eval_shape(functools.partial(gpt.init, cfg=cfg.model), jax.random.key(0))
     field = "ema" if cfg.optim.ema_decay else "params"
     params = checkpoint.restore_fields(folder, {field: shapes}, step)[0][field]
-    return Source(cfg, tokenizers.load(pathlib.Path(run) / "tokenizer"), params, run, step)
+    return Source(cfg, read_tokenizer(run), params, run, step)
+
+
+def write_tokenizer(tokenizer: Tokenizer, run: str) -> None:
+    """Puts the tokenizer's files into RUN/tokenizer, local or remote."""
+    fs, root = fsspec.url_to_fs(run)
+    with tempfile.TemporaryDirectory() as folder:
+        tokenizer.save(pathlib.Path(folder))
+        fs.makedirs(f"{root}/tokenizer", exist_ok=True)
+        for file in pathlib.Path(folder).iterdir():
+            fs.pipe_file(f"{root}/tokenizer/{file.name}", file.read_bytes())
+
+
+def read_tokenizer(run: str) -> Tokenizer:
+    """The tokenizer that `write_tokenizer` put there; raises BadInput where there is none."""
+    fs, root = fsspec.url_to_fs(run)
+    with tempfile.TemporaryDirectory() as folder:
+        for file in fs.ls(f"{root}/tokenizer", detail=False) if fs.isdir(f"{root}/tokenizer") else []:
+            (pathlib.Path(folder) / file.rsplit("/", 1)[-1]).write_bytes(fs.cat_file(file))
+        try:
+            return tokenizers.load(pathlib.Path(folder))
+        except BadInput as error:
+            raise BadInput(f"{run}/tokenizer: {error}") from error
 
 
 def locate(path: str) -> tuple[str, int | None]:

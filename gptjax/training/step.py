@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
 from jax.sharding import Mesh
 from jaxtyping import Array, Int, PRNGKeyArray
 
@@ -77,10 +76,11 @@ def train_step(state: TrainState, batch: Batch, *, cfg: Config) -> tuple[TrainSt
     nll, grads = summed_gradients(state.params, batch, cfg, key)
     grads = jax.tree.map(lambda g: g / n_tokens, grads)
     updates, opt_state = optim.make(cfg.optim, cfg.n_steps).update(grads, state.opt_state, state.params)
-    params = optax.apply_updates(state.params, updates)
+    params = jax.tree.map(jnp.add, state.params, updates)
     ema = None
     if state.ema is not None:
-        ema = optax.incremental_update(params, state.ema, 1 - cfg.optim.ema_decay)
+        keep = cfg.optim.ema_decay
+        ema = jax.tree.map(lambda old, new: keep * old + (1 - keep) * new, state.ema, params)
     metrics = {
         "train/nll": nll / n_tokens,
         "grad/norm": tree.norm(grads),

@@ -188,6 +188,9 @@ def test_a_fingerprint_is_of_names_and_text_and_is_remembered_while_files_stand_
     with monkeypatch.context() as patch:
         patch.setattr(corpora.TextFiles, "documents", lambda *_: pytest.fail("read again"))
         assert of(folders[0]) == first
+    with monkeypatch.context() as patch:
+        patch.setattr(documents, "PIECE_BYTES", 16)
+        assert open_corpus(f"text:{folders[0]}/*.txt").fingerprint("train") == first  # however it is cut
     (folders[0] / "a.txt").write_text("some test\n" * 20)
     (folders[1] / "a.txt").rename(folders[1] / "b.txt")
     assert len({first, of(folders[0]), of(folders[1])}) == 3
@@ -237,7 +240,7 @@ def test_tfds_holds_out_of_train_where_it_has_no_other_split(shared, tmp_path, m
         ("text:HERE/books/image.png", "image.png: gptjax reads .txt, .md, .py, .jsonl, .parquet, not .png"),
         ("text:HERE/books/latin.txt:body", "latin.txt: has no field 'body'"),
         ("text:HERE/books/latin.txt", "HERE/books/latin.txt: not UTF-8 at byte 2097160"),
-        ("text:HERE/books/nul.txt", "nul.txt: U\\+0000 at byte 5;"),
+        ("text:HERE/books/nul.txt", "nul.txt: U\\+0000 at byte 2097152;"),
         ("text:HERE/books/word.txt", "its valid split is empty; there is too little text"),
         ("text:HERE/rows/field.jsonl", "field.jsonl, line 3: no field 'text'; it has title, body$"),
         ("text:HERE/rows/field.jsonl:body", "field.jsonl, line 1: no field 'body'; it has text$"),
@@ -258,7 +261,7 @@ def test_bad_input_is_told_in_one_line(spec, words, tmp_path, monkeypatch):
         "books/empty.txt": b"",
         "books/image.png": b"x",
         "books/latin.txt": b"12345678" + b"1234567\n" * 2**18 + b"\xe9t\xe9" + b"\nmore words" * 2**16,
-        "books/nul.txt": b"abcd\n\0" + b"word\n" * 100,
+        "books/nul.txt": b"1234567\n" * 2**18 + b"\0" + b"\nmore words" * 2**16,
         "books/word.txt": b"word",
         "rows/field.jsonl": b'{"text": "a"}\n\n{"title": "b", "body": "c"}\n',
         "rows/list.jsonl": b'["a"]\n',

@@ -136,7 +136,7 @@ def test_a_build_goes_on_after_its_finished_shards(tmp_path, small, dies_after):
     broken, rest = Counting(dies_after), Counting()
     with pytest.raises(KeyboardInterrupt):
         shards.build(corpus, "train", broken, tmp_path / "cut")
-    finished = {file: file.stat().st_ino for file in (tmp_path / "cut").glob("*/tokens-*.bin")}
+    finished = {file: file.stat().st_ino for file in finished_shards(tmp_path / "cut")}
     cut = shards.build(corpus, "train", rest, tmp_path / "cut")
     assert cut.manifest == whole.manifest
     shards.verify(cut)
@@ -147,6 +147,15 @@ def test_a_build_goes_on_after_its_finished_shards(tmp_path, small, dies_after):
     )  # at most a shard and a group twice
 
 
+def finished_shards(cache):
+    """Of a build under way, the files that its journal names."""
+    return [
+        journal.with_name(shard["file"])
+        for journal in cache.glob("*/journal.json")
+        for shard in json.loads(journal.read_bytes())["shards"]
+    ]
+
+
 def child(task, cache):
     return subprocess.Popen([sys.executable, __file__, task, str(cache)], stdout=subprocess.PIPE, text=True)
 
@@ -154,13 +163,13 @@ def child(task, cache):
 def test_a_killed_build_ends_like_one_that_was_left_alone(tmp_path):
     """SIGKILL while it writes; the child says at its end how many pieces it tokenised."""
     process = child("slow", tmp_path / "cut")
-    while len(list((tmp_path / "cut").glob("*/tokens-*.bin"))) < 5 and process.poll() is None:
+    while len(finished_shards(tmp_path / "cut")) < 5 and process.poll() is None:
         time.sleep(0.01)
     process.kill()
     assert process.wait() == -9
     process.communicate()
     assert not list((tmp_path / "cut").glob("*/manifest.json"))
-    finished = len(list((tmp_path / "cut").glob("*/tokens-*.bin")))
+    finished = len(finished_shards(tmp_path / "cut"))
     again, alone = child("fast", tmp_path / "cut"), child("fast", tmp_path / "alone")
     n_again, n_alone = (int(process.communicate(timeout=60)[0]) for process in (again, alone))
     cut, whole = (shards.open_store(next((tmp_path / name).iterdir())) for name in ("cut", "alone"))

@@ -162,10 +162,18 @@ def test_gpt2_has_its_published_ids():
 @pytest.mark.parametrize("names", [("vocab.json", "merges.txt"), ("tokenizer.json",)])
 def test_gpt2_is_the_same_from_any_of_its_files(names, tmp_path):
     source = folder_of("gpt2-bpe")
+    merges = (source / "vocab.bpe").read_text(encoding="utf-8").split("\n")[1:-1]
+    model = {"type": "BPE", "vocab": json.loads((source / "encoder.json").read_bytes())}
+    before = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True}
+    as_hugging_face = {
+        "normalizer": None,
+        "pre_tokenizer": before,
+        "model": model | {"merges": [*map(str.split, merges)]},
+    }
     contents = {
         "vocab.json": (source / "encoder.json").read_bytes(),
         "merges.txt": (source / "vocab.bpe").read_bytes(),
-        "tokenizer.json": made("gpt2").files["tokenizer.json"].replace(b'"version": "1.0",', b'"normalizer": null,'),
+        "tokenizer.json": json.dumps(as_hugging_face).encode(),
     }
     for name in names:
         (tmp_path / name).write_bytes(contents[name])
@@ -185,6 +193,7 @@ def test_characters_are_one_token_each_and_others_are_spelled():
     tokenizer = made("characters")
     assert len(tokenizer.encode("The Dög")) == 7
     assert tokenizer.encode("€").tolist() == [1 + int(digit, 16) for digit in "e282ac"]
+    assert tokenizer.decode([1]) == "\ufffd" and tokenizer.decode([1, *tokenizer.encode("cat").tolist()]) == "\ufffdcat"
 
 
 def encode_elsewhere(folder: pathlib.Path, text: str) -> list[int]:

@@ -8,13 +8,14 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from gptjax import tree
 from gptjax.config import ModelConfig
 from gptjax.model import gpt
 
 GPT2 = ModelConfig(
     vocab_size=59,
     context=16,
-    n_layers=3,
+    n_layers=2,
     d_model=16,
     n_heads=4,
     n_kv_heads=4,
@@ -48,13 +49,12 @@ forward = jax.jit(gpt.forward, static_argnames=("cfg", "capture"))
 
 
 @functools.cache
-@functools.partial(jax.jit, static_argnames="cfg")
 def noisy(cfg: ModelConfig) -> dict:
     """Parameters away from their start, so that biases and scales count and attention is far from uniform."""
-    leaves, structure = jax.tree.flatten(gpt.init(jax.random.key(0), cfg))
-    keys = jax.random.split(jax.random.key(2), len(leaves))
-    return structure.unflatten(
-        [leaf + 0.2 * jax.random.normal(k, leaf.shape) for k, leaf in zip(keys, leaves, strict=True)]
+    rng = np.random.default_rng(0)
+    shapes = jax.eval_shape(lambda: gpt.init(jax.random.key(0), cfg))
+    return tree.map_named(
+        lambda name, leaf: jnp.asarray(0.2 * rng.normal(size=leaf.shape) + name.endswith("scale"), jnp.float32), shapes
     )
 
 

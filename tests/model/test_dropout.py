@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gptjax.model import gpt
-from tests.model.small import CONFIGS, init, nll, noisy, tokens_BT
+from tests.model.small import CONFIGS, nll, noisy, tokens_BT
 
 
 def test_dropout_is_a_function_of_the_key(cfg, params):
@@ -19,8 +19,8 @@ def test_dropout_is_a_function_of_the_key(cfg, params):
 
 def test_layers_drop_different_units():
     cfg = dataclasses.replace(CONFIGS["gpt2"], dropout=0.5)
-    params = init(jax.random.key(0), cfg=cfg)
-    params["blocks"] = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf[:1], leaf.shape), params["blocks"])
+    params = noisy(cfg)
+    params = params | {"blocks": jax.tree.map(lambda leaf: jnp.broadcast_to(leaf[:1], leaf.shape), params["blocks"])}
     same = {"residual_in": lambda x_BTD, layer: jnp.broadcast_to(jnp.sin(jnp.arange(16.0)), x_BTD.shape)}
 
     @jax.jit

@@ -10,7 +10,7 @@ from gptjax.model import gpt
 from tests.model.small import CLOSE, CONFIGS, forward, noisy, tokens_BT
 
 rng = np.random.default_rng(0)
-L, D, N, F, V, T = 3, 16, 4, 32, 59, 12
+L, D, N, F, V, T = 2, 16, 4, 32, 59, 12
 tokens = np.asarray(tokens_BT)
 
 

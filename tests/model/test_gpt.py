@@ -1,6 +1,7 @@
 """The function that the model computes: causal, calibrated at the start, the same however it is compiled."""
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -24,38 +25,38 @@ from tests.model.small import (
     tokens_BT,
 )
 
-NAMES = {  # shapes at V 64, D 16, N 4, H 4, F 32, L 3, context 16
+NAMES = {  # shapes at V 64, D 16, N 4, H 4, F 32, L 2, context 16
     "both": {
         "w_tok": (64, 16),
         "norm_out/scale": (16,),
-        "blocks/norm_attn/scale": (3, 16),
-        "blocks/norm_mlp/scale": (3, 16),
-        "blocks/attn/w_q": (3, 16, 4, 4),
-        "blocks/attn/w_out": (3, 4, 4, 16),
-        "blocks/mlp/w_out": (3, 32, 16),
+        "blocks/norm_attn/scale": (2, 16),
+        "blocks/norm_mlp/scale": (2, 16),
+        "blocks/attn/w_q": (2, 16, 4, 4),
+        "blocks/attn/w_out": (2, 4, 4, 16),
+        "blocks/mlp/w_out": (2, 32, 16),
     },
     "gpt2": {
         "w_pos": (16, 16),
         "norm_out/bias": (16,),
-        "blocks/norm_attn/bias": (3, 16),
-        "blocks/norm_mlp/bias": (3, 16),
-        "blocks/attn/w_k": (3, 16, 4, 4),
-        "blocks/attn/w_v": (3, 16, 4, 4),
-        "blocks/attn/b_q": (3, 4, 4),
-        "blocks/attn/b_k": (3, 4, 4),
-        "blocks/attn/b_v": (3, 4, 4),
-        "blocks/attn/b_out": (3, 16),
-        "blocks/mlp/w_in": (3, 1, 16, 32),
-        "blocks/mlp/b_in": (3, 1, 32),
-        "blocks/mlp/b_out": (3, 16),
+        "blocks/norm_attn/bias": (2, 16),
+        "blocks/norm_mlp/bias": (2, 16),
+        "blocks/attn/w_k": (2, 16, 4, 4),
+        "blocks/attn/w_v": (2, 16, 4, 4),
+        "blocks/attn/b_q": (2, 4, 4),
+        "blocks/attn/b_k": (2, 4, 4),
+        "blocks/attn/b_v": (2, 4, 4),
+        "blocks/attn/b_out": (2, 16),
+        "blocks/mlp/w_in": (2, 1, 16, 32),
+        "blocks/mlp/b_in": (2, 1, 32),
+        "blocks/mlp/b_out": (2, 16),
     },
     "modern": {
         "w_head": (64, 16),
-        "blocks/attn/w_k": (3, 16, 2, 4),
-        "blocks/attn/w_v": (3, 16, 2, 4),
-        "blocks/attn/norm_q/scale": (3, 4),
-        "blocks/attn/norm_k/scale": (3, 4),
-        "blocks/mlp/w_in": (3, 2, 16, 32),
+        "blocks/attn/w_k": (2, 16, 2, 4),
+        "blocks/attn/w_v": (2, 16, 2, 4),
+        "blocks/attn/norm_q/scale": (2, 4),
+        "blocks/attn/norm_k/scale": (2, 4),
+        "blocks/mlp/w_in": (2, 2, 16, 32),
     },
 }
 
@@ -69,22 +70,22 @@ def test_parameters_have_stable_names_and_shapes(name):
 
 
 def test_fresh_parameters_are_drawn_as_for_gpt2(cfg):
-    """Deviation 0.02, and less for what is added to the residual stream; no bias; no two layers alike."""
-    params = init(jax.random.key(0), cfg=dataclasses.replace(cfg, d_model=64, d_hidden=256))
+    """Deviation 0.02, and less for what is added to the residual stream; no bias; no two layers alike.
+
+    So the first loss is ln of the vocabulary, not of its padded size (59 and 64: 0.08 nats apart).
+    """
+    cfg = dataclasses.replace(cfg, d_model=64, d_hidden=256)
+    params = init(jax.random.key(0), cfg=cfg)
     for name, leaf in tree.named(params).items():
         kind = name.split("/")[-1]
         if kind.startswith("w_"):
-            expected = 0.02 / 6**0.5 if kind == "w_out" else 0.02
+            expected = 0.02 / 2 if kind == "w_out" else 0.02
             np.testing.assert_allclose(np.std(leaf), expected, rtol=0.1, err_msg=name)
         else:
             np.testing.assert_array_equal(leaf, 1 if kind == "scale" else 0)
     w_LDNH = params["blocks"]["attn"]["w_q"]
     assert abs(np.corrcoef(np.ravel(w_LDNH[0]), np.ravel(w_LDNH[1]))[0, 1]) < 0.1
-
-
-def test_the_first_loss_is_that_of_a_guess(cfg):
-    """ln of the vocabulary, not of its padded size (59 and 64: 0.08 nats apart)."""
-    assert abs(nll(init(jax.random.key(0), cfg=cfg), tokens_BT, cfg) - np.log(cfg.vocab_size)) < 0.03
+    assert abs(nll(params, tokens_BT, cfg) - np.log(cfg.vocab_size)) < 0.03
 
 
 @pytest.mark.parametrize("t", [0, 5, 10])
@@ -103,32 +104,46 @@ def test_padding_of_the_vocabulary_gets_neither_probability_nor_gradient(cfg, pa
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(slope))
 
 
-@pytest.mark.parametrize("variant", [dict(scan=False), dict(remat="dots"), dict(remat="full", scan=False)], ids=str)
-@pytest.mark.parametrize("width,tolerance", [("float32", 1e-5), ("float64", 1e-10)])
-def test_scan_and_remat_change_no_number(cfg, params, variant, width, tolerance):
-    """Loss and gradients, with dropout, relative to the largest entry of each parameter's gradient."""
-    cfg = dataclasses.replace(cfg, dropout=0.3)
-    with jax.enable_x64(width == "float64"):
-        params = in_float64(params) if width == "float64" else params
-        with_cfg = lambda cfg: nll_and_grad(params, tokens_BT, cfg, key=jax.random.key(2))
-        plain, other = with_cfg(cfg), with_cfg(dataclasses.replace(cfg, **variant))
-    for x, y in zip(jax.tree.leaves(plain), jax.tree.leaves(other), strict=True):
-        assert x.dtype == width
+@pytest.mark.parametrize("variant", [dict(scan=False, remat="dots"), dict(remat="full")], ids=str)
+def test_scan_and_remat_change_no_number(cfg, params, variant):
+    """Loss and gradients to 1e-10 in float64, relative to the largest entry of each parameter's gradient."""
+    with jax.enable_x64(True):
+        with_cfg = lambda cfg: nll_and_grad(in_float64(params), tokens_BT, cfg)
+        assert_relatively_close(with_cfg(cfg), with_cfg(dataclasses.replace(cfg, **variant)), "float64", 1e-10)
+
+
+@pytest.mark.parametrize("variant", [dict(scan=False), dict(scan=False, remat="dots"), dict(remat="full")], ids=str)
+def test_scan_and_remat_drop_the_same_units(variant):
+    cfg = dataclasses.replace(CONFIGS["gpt2"], dropout=0.3)
+    with_cfg = lambda cfg: nll_and_grad(noisy(CONFIGS["gpt2"]), tokens_BT, cfg, key=jax.random.key(2, impl="rbg"))
+    assert_relatively_close(with_cfg(cfg), with_cfg(dataclasses.replace(cfg, **variant)), "float32", 1e-5)
+
+
+def assert_relatively_close(a, b, dtype, tolerance):
+    for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
+        assert x.dtype == y.dtype == dtype
         np.testing.assert_allclose(x, y, rtol=0, atol=tolerance * np.abs(x).max())
 
 
-@pytest.mark.parametrize("scan", [True, False])
-def test_remat_saves_memory(scan):
-    """Of long rows, each policy holds less than the one before; recomputation survives the compiler."""
-    cfg = dataclasses.replace(CONFIGS["gpt2"], context=128, scan=scan)
+def test_remat_holds_less_and_recomputes_what_it_says():
+    """In the one compiled layer, dots repeats the scores and their mixing, full the 7 matmuls that others read."""
 
-    def temporary_bytes(remat):
-        args = jax.eval_shape(lambda: (gpt.init(jax.random.key(0), cfg), jnp.zeros((8, 128), jnp.int32)))
-        compiled = nll_and_grad.lower(*args, dataclasses.replace(cfg, remat=remat)).compile()
-        return compiled.memory_analysis().temp_size_in_bytes
+    def lowered(remat):
+        return nll_and_grad.lower(noisy(CONFIGS["gpt2"]), tokens_BT, dataclasses.replace(CONFIGS["gpt2"], remat=remat))
 
-    none, dots, full = map(temporary_bytes, ("none", "dots", "full"))
-    assert full < dots < 0.7 * none, (full, dots, none)
+    none, dots, full = map(lowered, ("none", "dots", "full"))
+    n_matmuls = [step.as_text().count("stablehlo.dot_general") for step in (none, dots, full)]
+    assert np.diff(n_matmuls).tolist() == [2, 5]
+    analyses: list[Any] = [step.compile().memory_analysis() for step in (none, dots, full)]
+    held, held_dots, held_full = (analysis.temp_size_in_bytes for analysis in analyses)
+    assert held_full < held_dots < 0.7 * held
+
+
+def test_written_out_layers_are_recomputed_too():
+    """Without a barrier the compiler would merge each recomputed GELU with the one in the forward pass."""
+    cfg = dataclasses.replace(CONFIGS["gpt2"], remat="dots", scan=False)
+    compiled = nll_and_grad.lower(noisy(CONFIGS["gpt2"]), tokens_BT, cfg).compile()
+    assert str(compiled.as_text()).count(" tanh(") == 2 * cfg.n_layers
 
 
 @pytest.mark.parametrize("scan", [True, False])
@@ -169,8 +184,8 @@ def test_bfloat16_is_close_and_its_logits_are_float32(cfg, params):
     assert b.logits_BTV.dtype == b.activations["attn_probs"].dtype == jnp.float32
     assert b.activations["residual_out"].dtype == jnp.bfloat16
     np.testing.assert_allclose(b.activations["attn_probs"].sum(-1), 1, rtol=1e-6)  # not so for a bfloat16 softmax
-    difference = np.abs(a.logits_BTV - b.logits_BTV)[..., : cfg.vocab_size]
-    assert 0 < difference.max() < 0.05 * np.std(a.logits_BTV[..., : cfg.vocab_size])
+    a_BTV, b_BTV = (out.logits_BTV[..., : cfg.vocab_size] for out in (a, b))
+    assert 0 < np.std(a_BTV - b_BTV) < 0.02 * np.std(a_BTV)  # one rounding is 0.002
 
 
 def test_packed_documents_read_as_if_alone(cfg, params):
@@ -229,5 +244,6 @@ def test_more_positions_than_learned_are_refused_by_name():
 def test_the_config_is_a_static_argument(cfg, params):
     traces = []
     step = jax.jit(lambda params, cfg: traces.append(1) or mean_nll(params, tokens_BT, cfg), static_argnames="cfg")
-    step(params, cfg=cfg), step(params, cfg=dataclasses.replace(cfg))
+    step(params, cfg=cfg)
+    step(params, cfg=dataclasses.replace(cfg))
     assert len(traces) == 1

@@ -11,21 +11,19 @@ import pytest
 from gptjax.model import gpt
 from tests.model.small import CLOSE, forward, mean_nll, tokens_BT
 
-VARIANTS = [dict(), dict(scan=False), dict(remat="full"), dict(remat="dots", scan=False)]
 
-
-@pytest.mark.parametrize("variant", VARIANTS, ids=str)
+@pytest.mark.parametrize("variant", [dict(), dict(remat="full", scan=False)], ids=str)
 def test_activations_are_the_real_ones(cfg, params, variant):
     cfg = dataclasses.replace(cfg, **variant)
     seen = forward(params, tokens_BT, cfg, capture=gpt.POINTS).activations
     assert {point: x.shape for point, x in seen.items()} == {
-        "residual_in": (3, 8, 12, 16),
-        "attn_probs": (3, 8, 4, 12, 12),
-        "mixed_heads": (3, 8, 12, 4, 4),
-        "attn_out": (3, 8, 12, 16),
-        "mlp_hidden": (3, 8, 12, 32),
-        "mlp_out": (3, 8, 12, 16),
-        "residual_out": (3, 8, 12, 16),
+        "residual_in": (2, 8, 12, 16),
+        "attn_probs": (2, 8, 4, 12, 12),
+        "mixed_heads": (2, 8, 12, 4, 4),
+        "attn_out": (2, 8, 12, 16),
+        "mlp_hidden": (2, 8, 12, 32),
+        "mlp_out": (2, 8, 12, 16),
+        "residual_out": (2, 8, 12, 16),
         "final": (8, 12, 16),
     }
     np.testing.assert_array_equal(seen["residual_in"][1:], seen["residual_out"][:-1])
@@ -65,22 +63,22 @@ def test_patching_every_layer_in_turn_compiles_once(cfg, params):
     assert len(traces) == 1
 
 
-@pytest.mark.parametrize("remat", ["none", "full"])
-def test_an_edit_has_a_gradient(cfg, params, remat):
-    """Adding x to the last residual and to the input of the last norm's output moves the loss by slope . x."""
-    cfg = dataclasses.replace(cfg, remat=remat)
+def test_an_edit_has_a_gradient(cfg, params):
+    """Attribution: the slope at a layer's residual predicts how the loss moves when something small is added there."""
+    cfg = dataclasses.replace(cfg, remat="full")
 
+    @jax.jit
+    @jax.value_and_grad
     def shifted(shift_LBTD):
         edits = {"residual_out": lambda x_BTD, layer: x_BTD + shift_LBTD[layer]}
         return mean_nll(params, tokens_BT, cfg, edits=edits)
 
-    shifted = jax.jit(shifted)
-    direction_LBTD = jax.random.normal(jax.random.key(5), (3, 8, 12, 16))
-    for layer in range(3):
-        step_LBTD = 1e-2 * jnp.zeros_like(direction_LBTD).at[layer].set(direction_LBTD[layer])
-        slope = jax.jit(jax.grad(shifted))(jnp.zeros_like(direction_LBTD))
-        measured = shifted(step_LBTD) - shifted(-step_LBTD)
-        np.testing.assert_allclose(2 * jnp.vdot(slope, step_LBTD), measured, rtol=0.02, atol=1e-5)
+    none_LBTD = jnp.zeros((2, 8, 12, 16))
+    _, slope_LBTD = shifted(none_LBTD)
+    for layer in range(2):
+        step_LBTD = none_LBTD.at[layer].set(0.1 * slope_LBTD[layer] / jnp.linalg.norm(slope_LBTD[layer]))
+        measured = shifted(step_LBTD)[0] - shifted(-step_LBTD)[0]
+        np.testing.assert_allclose(2 * jnp.vdot(slope_LBTD, step_LBTD), measured, rtol=0.01)
 
 
 def test_editing_the_final_activation_changes_the_logits_by_the_head(cfg, params):
@@ -107,11 +105,12 @@ def test_no_edits_and_no_capture_leave_no_trace(cfg, params):
     plain, (loop,) = trace()
     assert len(loop.outvars) == 1  # the residual stream alone leaves the loop
     assert plain == trace(edits={}, capture=())[0]
-    assert plain == trace(edits={point: lambda x, layer: x for point in gpt.POINTS})[0]
+    points = set(gpt.POINTS) - {"attn_probs"}  # which selects the reference kernel and asks it to lay out its weights
+    assert plain == trace(edits={point: lambda x, layer: x for point in points})[0]
     assert plain != trace(edits={"mlp_out": lambda x, layer: x * 2})[0]
 
 
-@pytest.mark.parametrize("asked", [dict(edits={"mlp_outt": None}), dict(capture=("mlp_outt",))], ids=str)
+@pytest.mark.parametrize("asked", [dict(edits={"mlp_outt": abs}), dict(capture=("mlp_outt",))], ids=str)
 def test_an_unknown_point_is_refused_by_name(cfg, params, asked):
     with pytest.raises(KeyError, match="mlp_outt.*residual_in"):
         gpt.forward(params, tokens_BT, cfg, **asked)

@@ -12,22 +12,23 @@ from jax.sharding import PartitionSpec as P
 
 from gptjax import tree
 from gptjax.model import gpt
-from tests.model.small import CLOSE, assert_trees_close, forward, mean_nll, nll, nll_and_grad, tokens_BT
+from tests.model.small import CLOSE, CONFIGS, assert_trees_close, forward, mean_nll, nll, nll_and_grad, noisy, tokens_BT
 
 
-@pytest.mark.parametrize("variant", [dict(remat="full"), dict(scan=False)], ids=str)
-def test_per_example_gradients_average_to_the_batch_gradient(cfg, params, variant):
-    cfg = dataclasses.replace(cfg, **variant)
+def test_per_example_gradients_average_to_the_batch_gradient(cfg, params):
+    """And each is the gradient of a batch that repeats the example."""
+    plain, cfg = cfg, dataclasses.replace(cfg, remat="full")
     one = lambda params, tokens_T: mean_nll(params, tokens_T[None], cfg)
     per_example = jax.jit(jax.vmap(jax.grad(one), in_axes=(None, 0)))(params, tokens_BT)
-    alone = jax.jit(jax.grad(one))(params, tokens_BT[3])
+    alone = nll_and_grad(params, jnp.broadcast_to(tokens_BT[3:4], tokens_BT.shape), plain)[1]
     assert_trees_close(jax.tree.map(lambda g: g[3], per_example), alone)
-    assert_trees_close(jax.tree.map(lambda g: g.mean(0), per_example), nll_and_grad(params, tokens_BT, cfg)[1])
+    assert_trees_close(jax.tree.map(lambda g: g.mean(0), per_example), nll_and_grad(params, tokens_BT, plain)[1])
 
 
-def test_lora_is_a_change_of_parameters(cfg, params):
-    down_LDR = jax.random.normal(jax.random.key(3), (3, 16, 2))
-    lora = {"down": down_LDR, "up": jnp.zeros((3, 2, 4, 4))}
+def test_lora_is_a_change_of_parameters():
+    cfg, params = CONFIGS["gpt2"], noisy(CONFIGS["gpt2"])
+    down_LDR = jax.random.normal(jax.random.key(3), (2, 16, 2))
+    lora = {"down": down_LDR, "up": jnp.zeros((2, 2, 4, 4))}
 
     def merged(lora):
         blocks = params["blocks"]
@@ -65,10 +66,10 @@ def cut(name, leaf):
     return P(*(None,) * axis, "data")
 
 
-@pytest.mark.parametrize("variant", [dict(remat="full"), dict(remat="dots", scan=False)], ids=str)
-def test_fsdp_under_shard_map_equals_one_device(cfg, params, variant):
+@pytest.mark.parametrize("name,variant", [("gpt2", dict(remat="full")), ("modern", dict(remat="dots", scan=False))])
+def test_fsdp_under_shard_map_equals_one_device(name, variant):
     """Each layer is gathered just before use; the gradient of a gather is a reduce-scatter."""
-    cfg = dataclasses.replace(cfg, **variant)
+    cfg, params = dataclasses.replace(CONFIGS[name], **variant), noisy(CONFIGS[name])
     mesh = jax.make_mesh((8,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
     specs = tree.map_named(cut, params)
     by_name = {name: cut(name, leaf) for name, leaf in tree.named(params).items()}
@@ -86,4 +87,4 @@ def test_fsdp_under_shard_map_equals_one_device(cfg, params, variant):
         return jax.value_and_grad(lambda p: jax.lax.pmean(mean_nll(p, tokens_BT, cfg, unpack=gather), "data"))(params)
 
     sharded = jax.device_put(params, jax.tree.map(lambda spec: NamedSharding(mesh, spec), specs))
-    assert_trees_close(nll_and_grad(params, tokens_BT, cfg), step(sharded, tokens_BT))
+    assert_trees_close(nll_and_grad(params, tokens_BT, CONFIGS[name]), step(sharded, tokens_BT))

@@ -103,8 +103,6 @@ def test_a_save_is_not_disturbed_by_the_next_step_reusing_its_memory(tmp_path):
 
 @pytest.mark.parametrize("shape, spec", [((8, 1), ("x",)), ((2, 4), (None, "y", "x")), ((1, 1), ())])
 def test_a_state_sharded_over_eight_devices_comes_back_on_any_mesh(tmp_path_factory, shape, spec):
-    """Saved with the middle axis over all eight, once; restored to other layouts and to one device."""
-
     def placed(shape, spec):
         devices = np.array(jax.devices()[: math.prod(shape)]).reshape(shape)
         mesh = jax.sharding.Mesh(devices, ("x", "y"), axis_types=(AxisType.Auto,) * 2)
@@ -148,6 +146,7 @@ def test_weights_are_read_without_the_optimizer_state(tmp_path):
         (0, [None, None, None], [2, 3], None),
         (0, [2.0, float("nan"), None, float("-inf"), None], [1, 4, 5], 1),
         (0, [1.0, 1.0, 1.0, 2.0, 3.0], [3, 4, 5], 3),  # of equals, the newest
+        (0, [2.0, 1.0, 1.0], [2, 3], 3),
     ],
 )
 def test_the_last_the_periodic_and_the_best_are_kept_in_silence(tmp_path, capfd, keep_every, nlls, kept, best):

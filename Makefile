@@ -1,0 +1,49 @@
+# Everything is installed into .venv and runs from there.
+# PYTHON is any Python from 3.11 on. PYTEST_ARGS chooses tests: make test PYTEST_ARGS="tests/model -n 2"
+
+PYTHON ?= python3
+PYTEST_ARGS ?=
+GPU := $(shell nvidia-smi > /dev/null 2>&1 && echo cuda12)
+RUN := .venv/.installed-$(or $(GPU),cpu)
+TEST := .venv/.installed-test
+
+.PHONY: help smoke test check
+
+help:  ## list these targets
+	@sed -n 's/^\([a-z]*\):.*## /make \1	/p' Makefile | expand -t 14
+
+smoke: $(RUN)  ## set up, then train a small model on this machine (runs/smoke)
+	@.venv/bin/gptjax train --config=configs/smoke.py --workdir=runs/smoke
+
+test: $(TEST)  ## set up, then run every test
+	@.venv/bin/python -m pytest $(PYTEST_ARGS)
+
+check: $(TEST)  ## set up, then look at format, lint, types, floors and doors
+	@.venv/bin/ruff format --check .
+	@.venv/bin/ruff check .
+	@.venv/bin/pyright
+	@.venv/bin/python -m pytest tests/test_floors.py
+
+# One stamp for each set of extras. A set-up that was killed leaves .unfinished, and the next one starts over; one that
+# pip gave up in good order (no network, say) leaves a .venv that still works.
+.venv/.installed-%: pyproject.toml
+	@if [ -e .venv/.unfinished ]; then echo "the last set-up was cut off: making .venv anew"; rm -rf .venv; fi
+	@if ! .venv/bin/python -m pip --version > /dev/null 2>&1; then \
+	    $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	        || { echo "gptjax needs Python 3.11 or newer: make PYTHON=python3.12, for example"; exit 1; }; \
+	    echo "making .venv with $$($(PYTHON) --version)"; \
+	    $(PYTHON) -m venv --clear .venv || { echo "venv failed; on Debian: apt-get install python3-venv"; exit 1; }; \
+	fi
+	@touch .venv/.unfinished
+	@echo "installing gptjax$(subst [cpu],,[$*]), which takes minutes the first time"
+	@.venv/bin/python -m pip install --quiet --disable-pip-version-check --editable '.$(subst [cpu],,[$*])' \
+	    > .venv/pip.log 2>&1 < /dev/null \
+	    || { code=$$?; echo "pip failed; the end of .venv/pip.log, without addresses:"; \
+	         tail -n 15 .venv/pip.log | sed -E $(HIDE); \
+	         [ $$code -ge 128 ] || grep -q 'cancelled by user' .venv/pip.log || rm .venv/.unfinished; exit 1; }
+	@rm .venv/.unfinished
+	@touch $@
+
+# What sed takes out of pip's words: URLs, and names and numbers of hosts.
+HIDE := -e 's,[a-z+]+://[^ ]*,<address>,g' -e 's,([a-z0-9-]+\.)+(org|com|net|io|dev|local|internal)\b[^ ]*,<address>,g' \
+        -e "s,(host=|resolve )'[^']*',\1<address>,g" -e 's,([0-9]+\.){3}[0-9]+(:[0-9]+)?,<address>,g'
