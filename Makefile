@@ -39,7 +39,7 @@ check: $(TEST)  ## set up, then look at format, lint, types, floors and doors
 	@.venv/bin/python -m pip install --quiet --disable-pip-version-check --editable '.$(subst [cpu],,[$*])' \
 	    > .venv/pip.log 2>&1 < /dev/null \
 	    || { code=$$?; echo "pip failed; the end of .venv/pip.log, without addresses:"; \
-	         tail -n 15 .venv/pip.log | sed -E $(HIDE); \
+	         grep -v '^WARNING: Location' .venv/pip.log | tail -n 15 | sed -E $(HIDE); \
 	         [ $$code -ge 128 ] || grep -q 'cancelled by user' .venv/pip.log || rm .venv/.unfinished; exit 1; }
 	@rm .venv/.unfinished
 	@touch $@

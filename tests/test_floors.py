@@ -128,17 +128,17 @@ def cycles(graph: dict[str, list[tuple[int, str]]]) -> list[str]:
     """One problem for each import that closes a circle."""
     found, done = [], set()
 
-    def visit(path: str, above: list[str]) -> None:
-        for line, target in graph.get(path, []):
-            if target in [*above, path]:
-                found.append(f"{path}:{line}: imports {target} in a circle")
+    def visit(way: list[str]) -> None:
+        for line, target in graph.get(way[-1], []):
+            if target in way:
+                found.append(f"{way[-1]}:{line}: imports {target} in a circle")
             elif target not in done:
-                visit(target, [*above, path])
-        done.add(path)
+                visit([*way, target])
+        done.add(way[-1])
 
     for path in graph:
         if path not in done:
-            visit(path, [])
+            visit([path])
     return found
 
 
@@ -158,7 +158,7 @@ def manners(path: str, source: str, tree: ast.AST, used: list[Import]) -> Iterat
         if isinstance(node, ast.Call):
             yield from (f"{path}:{node.lineno}: {what}" for what in bad_call(node))
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
-        if token.type == tokenize.COMMENT and re.match(r"#.*(type:\s*ignore|pyright:)", token.string):
+        if token.type == tokenize.COMMENT and re.search(r"type:\s*ignore|pyright:", token.string):
             yield f"{path}:{token.start[0]}: repair the type instead of silencing the checker"
 
 

@@ -206,9 +206,8 @@ def header(opened: Opened, origin: dict | None) -> dict:
 
 def describe(cfg: Config, kinds: list[str]) -> str:
     """The first line printed: what is trained, on what."""
-    millions = flops.n_params(cfg.model) / 1e6
     return (
-        f"{millions:,.1f}M parameters, {cfg.model.attention} attention, {len(kinds)} x {kinds[0]}, "
+        f"{flops.n_params(cfg.model):,} parameters, {cfg.model.attention} attention, {len(kinds)} x {kinds[0]}, "
         f"{cfg.n_steps:,} steps of {cfg.batch_tokens:,} tokens"
     )
 

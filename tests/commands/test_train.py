@@ -14,8 +14,9 @@ import pytest
 
 from gptjax import cli
 from gptjax.commands import train
+from gptjax.training import sharding
+from tests.tiny import mesh_of
 
-CACHE = "data.cache"
 TINY = {
     "n_steps": "12",
     "batch_tokens": "512",
@@ -35,20 +36,23 @@ TINY = {
 
 
 @pytest.fixture(scope="session")
-def cache(tmp_path_factory):
-    return tmp_path_factory.mktemp("cache")
-
-
-@pytest.fixture
-def command(cache):
-    """The arguments of a tiny run in a directory, with some keys changed."""
+def command(tmp_path_factory):
+    """The arguments of a tiny run in a directory, with some keys changed ("__" for the dot)."""
+    cache = tmp_path_factory.mktemp("cache")
 
     def make(workdir, **changes):
-        keys = TINY | {CACHE: str(cache)} | {key.replace("__", "."): str(value) for key, value in changes.items()}
+        keys = TINY | {"data.cache": str(cache)} | {key.replace("__", "."): value for key, value in changes.items()}
         flags = [f"--config.{key}={value}" for key, value in keys.items()]
         return ["train", "--config=configs/base.py", f"--workdir={workdir}", *flags]
 
     return make
+
+
+def on_one_device(words):
+    """The command's exit code, on the first of the virtual devices, where small steps are several times faster."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sharding, "mesh", lambda cfg: mesh_of(1, 1, 1, 1))
+        return cli.main(words)
 
 
 def lines(workdir, key="train/nll"):
@@ -58,10 +62,9 @@ def lines(workdir, key="train/nll"):
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory, cache):
+def finished(tmp_path_factory, command):
     workdir = tmp_path_factory.mktemp("runs") / "finished"
-    flags = [f"--config.{key}={value}" for key, value in (TINY | {CACHE: str(cache)}).items()]
-    assert cli.main(["train", "--config=configs/base.py", f"--workdir={workdir}", *flags]) == 0
+    assert on_one_device(command(workdir)) == 0
     return workdir
 
 
@@ -71,7 +74,7 @@ def test_a_run_leaves_its_record(finished):
     assert header["config"]["model"]["d_model"] == 32 and header["attention"] == "reference"
     nll = lines(finished)
     assert list(nll) == list(range(12))
-    assert nll[0] == pytest.approx(np.log(256), abs=0.1) and nll[11] < nll[0] - 0.5
+    assert nll[0] == pytest.approx(np.log(256), abs=0.1) and nll[11] < nll[0] - 0.4
     assert list(lines(finished, "eval/nll")) == [6, 12] == list(lines(finished, "eval/bits_per_byte"))
     assert lines(finished, "update/norm")[3] > 0 and lines(finished, "grad/norm")[3] > 0
     sample = json.loads((finished / "samples.jsonl").read_text())
@@ -84,38 +87,50 @@ def test_bits_per_byte_are_the_nats_of_a_byte_tokenizer_in_bits(finished):
     assert bits == pytest.approx(nll / np.log(2), rel=0.02)
 
 
+def test_eight_devices_give_the_losses_of_one(command, tmp_path):
+    assert cli.main(command(tmp_path / "run", n_steps=4, optim__schedule="constant")) == 0
+    assert on_one_device(command(tmp_path / "alone", n_steps=4, optim__schedule="constant")) == 0
+    eight, one = lines(tmp_path / "run"), lines(tmp_path / "alone")
+    assert eight == pytest.approx(one, abs=1e-5) and len(one) == 4
+    assert len(json.loads((tmp_path / "run/run.json").read_text())["devices"]) == 8
+
+
 def test_a_finished_run_says_so_and_trains_no_more(finished, command, capsys):
     before = (finished / "metrics.jsonl").read_bytes()
-    assert cli.main(command(finished)) == 0
+    assert on_one_device(command(finished)) == 0
     assert f"{finished} is done: 12 of 12 steps" in capsys.readouterr().out
     assert (finished / "metrics.jsonl").read_bytes() == before
 
 
 def test_more_steps_go_on_from_the_last_checkpoint(command, tmp_path):
     for n_steps in (4, 6):
-        assert cli.main(command(tmp_path / "run", n_steps=n_steps, optim__schedule="constant")) == 0
+        assert on_one_device(command(tmp_path / "run", n_steps=n_steps, optim__schedule="constant")) == 0
     header = json.loads((tmp_path / "run/run.json").read_text())
     assert header["sessions"][0]["changed"] == {"n_steps": [4, 6]} and header["sessions"][0]["first_step"] == 4
-    assert cli.main(command(tmp_path / "whole", n_steps=6, optim__schedule="constant")) == 0
+    assert on_one_device(command(tmp_path / "whole", n_steps=6, optim__schedule="constant")) == 0
     assert lines(tmp_path / "run") == lines(tmp_path / "whole")
 
 
 LONG = {"n_steps": 150, "save_every": 20, "eval_every": 0, "model__dropout": 0.1}
 
 
+def in_a_process(words):
+    """The command in a process of its own that has one device."""
+    alone = os.environ | {"XLA_FLAGS": os.environ["XLA_FLAGS"].replace("device_count=8", "device_count=1")}
+    return subprocess.Popen([sys.executable, "-m", "gptjax.cli", *words], env=alone)
+
+
 @pytest.fixture(scope="session")
-def uninterrupted(tmp_path_factory, cache):
+def uninterrupted(tmp_path_factory, command):
     workdir = tmp_path_factory.mktemp("runs") / "uninterrupted"
-    keys = TINY | {CACHE: str(cache)} | {key.replace("__", "."): str(value) for key, value in LONG.items()}
-    flags = [f"--config.{key}={value}" for key, value in keys.items()]
-    assert cli.main(["train", "--config=configs/base.py", f"--workdir={workdir}", *flags]) == 0
+    assert in_a_process(command(workdir, **LONG)).wait(300) == 0
     return lines(workdir)
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 75), (signal.SIGINT, 75), (signal.SIGKILL, -9)])
 def test_a_run_that_was_ended_goes_on_bit_for_bit(number, code, uninterrupted, command, tmp_path):
     log = tmp_path / "run/metrics.jsonl"
-    child = subprocess.Popen([sys.executable, "-m", "gptjax.cli", *command(tmp_path / "run", **LONG)])
+    child = in_a_process(command(tmp_path / "run", **LONG))
     deadline = time.monotonic() + 120
     while not (log.exists() and log.read_bytes().count(b"\n") > 50):
         assert child.poll() is None and time.monotonic() < deadline
@@ -123,19 +138,19 @@ def test_a_run_that_was_ended_goes_on_bit_for_bit(number, code, uninterrupted, c
     child.send_signal(number)
     assert child.wait(60) == code
     assert len(lines(tmp_path / "run")) < 150, "the signal came too late to show anything"
-    assert cli.main(command(tmp_path / "run", **LONG)) == 0
+    assert in_a_process(command(tmp_path / "run", **LONG)).wait(300) == 0
     assert lines(tmp_path / "run") == uninterrupted
 
 
 def test_a_time_limit_stops_with_the_state_saved(command, tmp_path, capsys):
-    assert cli.main(command(tmp_path / "run", stop_after_s=0.001)) == 75
+    assert on_one_device(command(tmp_path / "run", stop_after_s=0.001)) == 75
     assert "stopped by stop_after_s at step 0 of 12, saved" in capsys.readouterr().out
-    assert cli.main(command(tmp_path / "run")) == 0
+    assert on_one_device(command(tmp_path / "run")) == 0
 
 
 def test_divergence_ends_with_3_and_saves_nothing_that_is_not_finite(command, tmp_path, capsys):
     diverging = {"optim__name": "sgd", "optim__peak_lr": 1e30, "optim__clip_norm": 0, "save_every": 1}
-    assert cli.main(command(tmp_path / "run", **diverging)) == 3
+    assert on_one_device(command(tmp_path / "run", **diverging)) == 3
     error = capsys.readouterr().err
     assert "diverged" in error and "Traceback" not in error
     assert not (tmp_path / "run/checkpoints/12").exists()
@@ -143,22 +158,22 @@ def test_divergence_ends_with_3_and_saves_nothing_that_is_not_finite(command, tm
 
 def test_weights_of_a_run_start_another(finished, command, tmp_path):
     workdir = tmp_path / "tuned"
-    assert cli.main(command(workdir, init_from=finished, n_steps=3, seed=5, model__dropout=0.1)) == 0
-    assert lines(workdir)[0] < lines(finished)[0] - 0.5
+    assert on_one_device(command(workdir, init_from=finished, n_steps=3, seed=5, model__dropout=0.1)) == 0
+    assert lines(workdir)[0] < lines(finished)[0] - 0.4
     assert json.loads((workdir / "run.json").read_text())["init_from"] == {"run": str(finished), "step": 12}
 
 
 def test_a_mixture_scores_its_sources_apart(command, tmp_path):
     (tmp_path / "notes.txt").write_text("".join(f"line {n} of some notes\n" for n in range(2000)))
     spec = f"synthetic,text:{tmp_path}/*.txt"
-    assert cli.main(command(tmp_path / "run", data__corpora=spec, data__weights="3,1", n_steps=4)) == 0
+    assert on_one_device(command(tmp_path / "run", data__corpora=spec, data__weights="3,1", n_steps=4)) == 0
     found = lines(tmp_path / "run", f"eval/nll/text:{tmp_path}/*.txt"), lines(tmp_path / "run", "eval/nll/synthetic")
     both = lines(tmp_path / "run", "eval/nll")[4]
     assert min(found[0][4], found[1][4]) < both < max(found[0][4], found[1][4])
 
 
 def test_profiled_steps_leave_a_trace(command, tmp_path):
-    assert cli.main(command(tmp_path / "run", profile_steps="2,3", n_steps=5)) == 0
+    assert on_one_device(command(tmp_path / "run", profile_steps="2,3", n_steps=5)) == 0
     assert list((tmp_path / "run/profile").rglob("*.xplane.pb"))
 
 
@@ -167,7 +182,7 @@ def test_out_of_memory_is_one_line_of_advice(command, tmp_path, capsys, monkeypa
         raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 99 bytes")
 
     monkeypatch.setattr(train, "compile_update", lambda *_: exhausted)
-    assert cli.main(command(tmp_path / "run")) == 2
+    assert on_one_device(command(tmp_path / "run")) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1 and "accumulate" in error and "remat" in error and "mesh" in error
 
@@ -212,9 +227,8 @@ def test_a_resume_that_the_rules_forbid_is_refused(changes, words, finished, com
     assert (finished / "run.json").read_bytes() == before
 
 
-@pytest.mark.skipif(os.name != "posix", reason="signals")
 def test_generate_goes_on_from_a_prompt(finished, capsys):
-    words = ["generate", f"--from={finished}", "--prompt=the ", "--max_tokens=20", "--seed=3"]
+    words = ["generate", f"--from={finished}", "--prompt=the ", "--max_tokens=200", "--seed=3"]
     assert cli.main(words) == 0
     first = capsys.readouterr().out
     assert first.startswith("the ") and len(first) > 5

@@ -112,7 +112,7 @@ def test_scan_and_remat_change_no_number(cfg, params, variant):
         assert_relatively_close(with_cfg(cfg), with_cfg(dataclasses.replace(cfg, **variant)), "float64", 1e-10)
 
 
-@pytest.mark.parametrize("variant", [dict(scan=False), dict(scan=False, remat="dots"), dict(remat="full")], ids=str)
+@pytest.mark.parametrize("variant", [dict(scan=False, remat="dots"), dict(remat="full")], ids=str)
 def test_scan_and_remat_drop_the_same_units(variant):
     cfg = dataclasses.replace(CONFIGS["gpt2"], dropout=0.3)
     with_cfg = lambda cfg: nll_and_grad(noisy(CONFIGS["gpt2"]), tokens_BT, cfg, key=jax.random.key(2, impl="rbg"))

@@ -49,8 +49,8 @@ def test_unpack_sees_every_parameter_once_a_layer_at_a_time(cfg, params):
         seen.setdefault(name, []).append(leaf.shape)
         return leaf.astype(jnp.float32) / 64
 
-    stored = jax.tree.map(lambda leaf: jnp.clip(jnp.round(leaf * 64), -127, 127).astype(jnp.int8), params)
-    rounded = jax.tree.map(lambda leaf: leaf.astype(jnp.float32) / 64, stored)
+    stored = jax.tree.map(lambda leaf: np.clip(np.round(np.asarray(leaf) * 64), -127, 127).astype(np.int8), params)
+    rounded = jax.tree.map(lambda leaf: leaf.astype(np.float32) / 64, stored)
     quantised = jax.jit(lambda p: gpt.forward(p, tokens_BT, cfg, unpack=unpack).logits_BTV)(stored)
     np.testing.assert_allclose(quantised, forward(rounded, tokens_BT, cfg).logits_BTV, **CLOSE)
     shapes = {n: leaf.shape[1:] if n.startswith("blocks/") else leaf.shape for n, leaf in tree.named(params).items()}

@@ -17,6 +17,7 @@ CFG = make_config(
     "model.vocab_size=61", "model.tied=false", "model.mlp=swiglu", "model.qk_norm=true", "model.n_kv_heads=2",
     "batch_tokens=64", "n_steps=60", "optim.schedule=constant", "optim.clip_norm=0",
 )  # fmt: skip
+PLAIN = dataclasses.replace(CFG.model, n_layers=1, mlp="gelu", qk_norm=False, bias=False)  # compiles in half the time
 MATRICES = {  # every parameter that muon orthogonalises, and its gradient as a stack of matrices
     "blocks/attn/w_q": lambda g_LDNH: g_LDNH.reshape(2, 32, 32),
     "blocks/attn/w_k": lambda g_LDKH: g_LDKH.reshape(2, 32, 16),
@@ -47,20 +48,21 @@ def test_warmup_starts_above_0_and_rises_in_equal_steps_to_the_peak(name):
 
 
 @pytest.mark.parametrize(
-    "changes, values",  # {step: fraction of the peak}; cosine and linear fall from 10 to 100, wsd from 80
+    "name, changes, values",  # {step: fraction of the peak}; cosine and linear fall from 10 to 100, wsd from 80
     [
-        (dict(schedule="cosine"), {40: 0.1 + 0.9 * 0.75, 55: 0.55, 70: 0.1 + 0.9 * 0.25, 100: 0.1, 200: 0.1}),
-        (dict(schedule="linear"), {11: 0.99, 55: 0.55, 99: 0.11, 100: 0.1, 200: 0.1}),
-        (dict(schedule="wsd", decay_fraction=0.2), {80: 1, 81: 0.955, 90: 0.55, 99: 0.145, 100: 0.1, 200: 0.1}),
-        (dict(schedule="wsd", decay_fraction=1.0), {10: 1, 11: 0.99, 55: 0.55, 100: 0.1}),  # starts after warmup
-        (dict(schedule="wsd", decay_fraction=0.0), {11: 1, 99: 1, 100: 1}),
-        (dict(schedule="inverse_sqrt"), {43: 0.5, 98: 1 / 3, 1099: 0.1}),  # sqrt(11 / (step + 1))
-        (dict(schedule="constant"), {11: 1, 100: 1, 200: 1}),
+        ("cosine", dict(), {40: 0.1 + 0.9 * 0.75, 55: 0.55, 70: 0.1 + 0.9 * 0.25, 100: 0.1, 200: 0.1}),
+        ("linear", dict(), {11: 0.99, 55: 0.55, 99: 0.11, 100: 0.1, 200: 0.1}),
+        ("wsd", dict(decay_fraction=0.2), {80: 1, 81: 0.955, 90: 0.55, 99: 0.145, 100: 0.1, 200: 0.1}),
+        ("wsd", dict(decay_fraction=1.0), {10: 1, 11: 0.99, 55: 0.55, 100: 0.1}),  # starts after warmup
+        ("wsd", dict(decay_fraction=0.0), {11: 1, 99: 1, 100: 1}),
+        ("inverse_sqrt", dict(), {43: 0.5, 98: 1 / 3, 1099: 0.1}),  # sqrt(11 / (step + 1))
+        ("constant", dict(), {11: 1, 100: 1, 200: 1}),
     ],
-    ids=str,
 )
-def test_after_warmup_the_schedule_has_its_closed_form(changes, values):
-    np.testing.assert_allclose(rates(list(values), **changes), 2 * np.array(list(values.values())), rtol=1e-5)
+def test_after_warmup_the_schedule_has_its_closed_form(name, changes, values):
+    np.testing.assert_allclose(
+        rates(list(values), schedule=name, **changes), 2 * np.array(list(values.values())), rtol=1e-5
+    )
 
 
 def test_weights_and_embeddings_decay_but_no_bias_and_no_norm():
@@ -233,17 +235,18 @@ def gradients():
     batch = jax.tree.map(jnp.asarray, make_batch(CFG))
 
     def nll(params):
-        total, sums = loss.summed(params, batch, CFG.model, LossConfig(0.0, 1))
+        total, sums = loss.summed(params, batch, PLAIN, LossConfig(0.0, 1))
         return total / sums["n_tokens"]
 
     return jax.jit(jax.value_and_grad(nll))
 
 
-@pytest.mark.parametrize(
-    "name, peak_lr", [("adamw", 1e-2), ("adafactor", 1e-2), ("lion", 3e-3), ("muon", 1e-2), ("sgd", 0.2)]
-)
-def test_every_optimizer_learns_a_batch_by_heart_and_is_traced_once(name, peak_lr):
-    transform = optim.make(dataclasses.replace(CFG.optim, name=name, peak_lr=peak_lr), CFG.n_steps)
+PEAK_LR = {"adamw": 1e-2, "adafactor": 1e-2, "lion": 3e-3, "muon": 1e-2, "sgd": 0.2}
+
+
+@pytest.mark.parametrize("name", optim.OPTIMIZERS)
+def test_every_optimizer_learns_a_batch_by_heart_and_is_traced_once(name):
+    transform = optim.make(dataclasses.replace(CFG.optim, name=name, peak_lr=PEAK_LR[name]), CFG.n_steps)
     traces = []
 
     @jax.jit
@@ -252,7 +255,7 @@ def test_every_optimizer_learns_a_batch_by_heart_and_is_traced_once(name, peak_l
         updates, state = transform.update(grads, state, params)
         return optax.apply_updates(params, updates), state
 
-    params = jax.jit(gpt.init, static_argnames="cfg")(jax.random.key(0), CFG.model)
+    params = jax.jit(gpt.init, static_argnames="cfg")(jax.random.key(0), PLAIN)
     state, losses = transform.init(params), []
     for _ in range(CFG.n_steps):
         nll, grads = gradients()(params)
@@ -262,7 +265,3 @@ def test_every_optimizer_learns_a_batch_by_heart_and_is_traced_once(name, peak_l
     assert losses[-1] < 0.5
     assert traces == [name]
     assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {jnp.dtype("float32")}
-
-
-def test_every_optimizer_is_tested_for_convergence_and_for_names():
-    assert set(MOMENTS) == set(optim.OPTIMIZERS)
