@@ -42,8 +42,10 @@ def test_ablating_a_head_is_zeroing_its_output_weights(cfg, params):
     ablate = {"mixed_heads": lambda x_BTNH, layer: jnp.where(layer == 1, x_BTNH.at[:, :, 2].set(0), x_BTNH)}
     attn = params["blocks"]["attn"]
     without = params | {"blocks": params["blocks"] | {"attn": attn | {"w_out": attn["w_out"].at[1, 2].set(0)}}}
-    edited = jax.jit(lambda params: gpt.forward(params, tokens_BT, cfg, edits=ablate).logits_BTV)(params)
-    np.testing.assert_allclose(edited, forward(without, tokens_BT, cfg).logits_BTV, **CLOSE)
+    edited = jax.jit(lambda: gpt.forward(params, tokens_BT, cfg, edits=ablate, capture=("mixed_heads",)))()
+    np.testing.assert_allclose(edited.logits_BTV, forward(without, tokens_BT, cfg).logits_BTV, **CLOSE)
+    alive_LN = np.any(np.asarray(edited.activations["mixed_heads"]), axis=(1, 2, 4))  # captured after the edit
+    np.testing.assert_array_equal(alive_LN, [[True] * 4, [True, True, False, True]])
 
 
 def test_patching_every_layer_in_turn_compiles_once(cfg, params):

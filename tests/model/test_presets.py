@@ -43,6 +43,17 @@ def test_gpt3_has_the_size_of_its_name(size):
     assert abs(n_params(presets.gpt3(size)) / name - 1) < 0.02
 
 
+def test_heads_have_the_published_widths():
+    """The column d_head of GPT-3's table; 64 in all of GPT-2."""
+
+    def widths(preset, sizes):
+        return [preset(size)["d_model"] / preset(size)["n_heads"] for size in sizes]
+
+    assert widths(presets.gpt3, presets.GPT3) == [64, 64, 96, 128, 80, 128, 128, 128]
+    assert widths(presets.gpt2, presets.GPT2) == [64] * 4
+    assert widths(presets.llama, presets.LLAMA) == [64, 128]
+
+
 def test_an_unknown_size_names_the_nearest():
     with pytest.raises(BadInput, match="gpt2.'125M'.*did you mean '124M'"):
         presets.gpt2("125M")

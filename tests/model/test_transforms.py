@@ -38,6 +38,7 @@ def test_lora_is_a_change_of_parameters():
     value, slope = jax.jit(jax.value_and_grad(lambda lora: mean_nll(merged(lora), tokens_BT, cfg)))(lora)
     np.testing.assert_allclose(value, nll(params, tokens_BT, cfg), rtol=1e-6)
     full = nll_and_grad(params, tokens_BT, cfg)[1]["blocks"]["attn"]["w_q"]
+    assert np.all(np.any(slope["up"], axis=(1, 2, 3)))
     np.testing.assert_allclose(slope["up"], np.einsum("LDNH,LDR->LRNH", full, down_LDR), **CLOSE)
 
 
