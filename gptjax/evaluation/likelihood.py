@@ -3,6 +3,7 @@
 import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,12 +16,17 @@ from gptjax.data.batches import Batch
 from gptjax.training import loss, sharding
 
 
-@functools.partial(jax.jit, static_argnames=("model_cfg", "loss_cfg"))
 def sums(
-    params: dict, batch: Batch, bytes_V: Float[Array, " V"], model_cfg: ModelConfig, loss_cfg: LossConfig
+    params: dict,
+    batch: Batch,
+    bytes_V: Float[Array, " V"],
+    *,
+    model_cfg: ModelConfig,
+    loss_cfg: LossConfig,
+    unpack: Callable[[str, Any], Any],
 ) -> Float[Array, "3"]:
     """Summed nats, weighted targets and UTF-8 bytes of those targets, of one batch."""
-    _, found = loss.summed(params, batch, model_cfg, loss_cfg)
+    _, found = loss.summed(params, batch, model_cfg, loss_cfg, unpack=unpack)
     n_bytes = jnp.sum(bytes_V[batch.targets_BT] * batch.weights_BT)
     return jnp.stack([found["nll"], found["n_tokens"], n_bytes])
 
@@ -38,10 +44,11 @@ def make_evaluate(
     One read of the device an evaluation.
     """
     bytes_V = jnp.asarray(token_bytes, jnp.float32)
+    of_batch = jax.jit(functools.partial(sums, model_cfg=model_cfg, loss_cfg=loss_cfg, unpack=sharding.gathered(mesh)))
 
     def evaluate(params: dict) -> dict[str, float]:
         found = {
-            source: sum(sums(params, sharding.put(batch, mesh), bytes_V, model_cfg, loss_cfg) for batch in batches)
+            source: sum(of_batch(params, sharding.put(batch, mesh), bytes_V) for batch in batches)
             for source, batches in windows.items()
         }
         found = {source: np.asarray(value, np.float64) for source, value in jax.device_get(found).items()}

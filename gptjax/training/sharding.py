@@ -4,6 +4,7 @@ This is what `pjit` became: `jax.jit` over arrays that carry a `NamedSharding`. 
 """
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -66,6 +67,21 @@ def of_params(params: Any, on: Mesh) -> Any:
         return NamedSharding(on, found)
 
     return tree.map_named(sharding, params)
+
+
+def gathered(on: Mesh) -> Callable[[str, Any], Any]:
+    """The `unpack` of FSDP: a parameter whole along "data" just before use, one layer at a time.
+
+    Without it XLA may move the batch to the parameters instead, and each device holds the logits of all rows.
+    """
+
+    def unpack(name: str, leaf: Any) -> Any:
+        found = spec(name, leaf.shape)
+        in_layer = found[1:] if name.startswith("blocks/") else found  # the loop over layers has taken the first axis
+        kept = P(*(None if axis == "data" else axis for axis in in_layer))
+        return jax.lax.with_sharding_constraint(leaf, NamedSharding(on, kept))
+
+    return unpack
 
 
 def of_state(state: Any, params: Any, on: Mesh) -> Any:

@@ -66,14 +66,17 @@ def state_from(params: dict, cfg: Config, mesh: Mesh) -> TrainState:
 def make_update(cfg: Config, mesh: Mesh) -> Callable[[TrainState, Batch], tuple[TrainState, dict[str, Array]]]:
     """The jitted `update(state, batch) -> (state, metrics)`; the old state's buffers become the new one's."""
     places = jax.tree.map(lambda leaf: leaf.sharding, abstract_state(cfg, mesh))
-    return jax.jit(functools.partial(train_step, cfg=cfg), donate_argnums=0, out_shardings=(places, None))
+    one = functools.partial(train_step, cfg=cfg, unpack=sharding.gathered(mesh))
+    return jax.jit(one, donate_argnums=0, out_shardings=(places, None))
 
 
-def train_step(state: TrainState, batch: Batch, *, cfg: Config) -> tuple[TrainState, dict[str, Array]]:
+def train_step(
+    state: TrainState, batch: Batch, *, cfg: Config, unpack: Callable[[str, Any], Any] | None = None
+) -> tuple[TrainState, dict[str, Array]]:
     """One update on the mean loss over the batch's weighted tokens; returns the next state and device-side scalars."""
     key = jax.random.fold_in(jax.random.key(cfg.seed), state.step) if cfg.model.dropout else None
     n_tokens = jnp.maximum(batch.weights_BT.sum(), 1)
-    nll, grads = summed_gradients(state.params, batch, cfg, key)
+    nll, grads = summed_gradients(state.params, batch, cfg, key, unpack)
     grads = jax.tree.map(lambda g: g / n_tokens, grads)
     updates, opt_state = optim.make(cfg.optim, cfg.n_steps).update(grads, state.opt_state, state.params)
     params = jax.tree.map(jnp.add, state.params, updates)
@@ -91,14 +94,16 @@ def train_step(state: TrainState, batch: Batch, *, cfg: Config) -> tuple[TrainSt
     return TrainState(state.step + 1, params, opt_state, ema), metrics
 
 
-def summed_gradients(params: dict, batch: Batch, cfg: Config, key: PRNGKeyArray | None) -> tuple[Array, dict]:
+def summed_gradients(
+    params: dict, batch: Batch, cfg: Config, key: PRNGKeyArray | None, unpack: Callable[[str, Any], Any] | None
+) -> tuple[Array, dict]:
     """Summed nats and the gradient of the summed loss, over `cfg.accumulate` parts of the batch in turn.
 
     Sums, not means: parts with fewer weighted tokens count for less, so the result is the whole batch's, to rounding.
     """
 
     def gradients(part: Batch, key: PRNGKeyArray | None) -> tuple[Array, dict]:
-        total = lambda params: loss.summed(params, part, cfg.model, cfg.loss, key)
+        total = lambda params: loss.summed(params, part, cfg.model, cfg.loss, key, unpack)
         (_, sums), grads = jax.value_and_grad(total, has_aux=True)(params)
         return sums["nll"], grads
 

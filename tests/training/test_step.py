@@ -73,6 +73,15 @@ def test_every_mesh_starts_from_the_same_bits(sizes):
     jax.tree.map(np.testing.assert_array_equal, alone, spread)
 
 
+def test_fsdp_moves_weights_to_the_rows_and_not_rows_to_the_weights():
+    """Each of 4 devices has the logits of its own 2 rows of 8, and no device those of all."""
+    cfg = make_config("model.n_layers=1", "optim.name=sgd")
+    mesh = mesh_of(1, 4, 1, 1)
+    batch = sharding.put(make_batch(cfg), mesh)
+    hlo = step.make_update(cfg, mesh).lower(step.abstract_state(cfg, mesh), batch).compile().as_text()
+    assert "f32[2,16,64]" in hlo and "f32[8,16,64]" not in hlo
+
+
 def test_the_step_compiles_once():
     cfg = make_config()
     mesh = mesh_of(1, 4, 1, 1)
