@@ -52,19 +52,18 @@ def load(file: str | pathlib.Path, overrides: Sequence[str] = ()) -> Config:
 
     Raises BadInput for a missing file, an unknown key (with its nearest neighbour), a wrong type, an impossible value.
     """
-    values = read_file(pathlib.Path(file))
+    values, kinds = to_dict(freeze(Config, read_file(pathlib.Path(file)), "")), key_types()
     for override in overrides:
         key, equals, text = override.partition("=")
         if not equals:
             raise BadInput(f"--config.{override}: expected --config.{override}=VALUE")
-        section, path = values, key.split(".")
-        for part in path[:-1]:
-            section = section.get(part)
-            if not isinstance(section, dict):
-                raise unknown_key(key, flatten(values))
-        if path[-1] not in section or isinstance(section[path[-1]], dict):
-            raise unknown_key(key, flatten(values))
-        section[path[-1]] = parse(key, text, key_types()[key])
+        if key not in kinds:
+            raise unknown_key(key, kinds)
+        *path, name = key.split(".")
+        section = values
+        for part in path:
+            section = section[part]
+        section[name] = parse(key, text, kinds[key])
     return from_dict(values)
 
 
@@ -81,12 +80,11 @@ def read_file(file: pathlib.Path) -> dict:
     sys.path.insert(0, str(pathlib.Path.cwd()))  # so that a config can say `from configs import base`
     try:
         spec.loader.exec_module(module)
-        values = module.get_config()
-    except (AttributeError, KeyError, TypeError, ValueError, ImportError, SyntaxError) as error:
-        raise BadInput(f"--config={file}: {' '.join(str(error).split())}") from error
+        return module.get_config().to_dict()
+    except Exception as error:  # it is the user's code, and may fail in any way
+        raise BadInput(f"--config={file}: {type(error).__name__}: {' '.join(str(error).split())}") from error
     finally:
         sys.path.pop(0)
-    return values.to_dict()
 
 
 def from_dict(values: Mapping) -> Config:
@@ -115,12 +113,16 @@ def key_types() -> dict[str, Any]:
 
 def parse(key: str, text: str, kind: Any):
     """A value of the key's type from the command line; tuples are comma-separated or Python literals."""
+    shown = " ".join(text.split())  # a message is one line
     if (element := element_of(kind)) is not None:
         try:
-            items = ast.literal_eval(text) if text[:1] in "([" else [item for item in text.split(",") if item]
+            literal = text.startswith(("(", "["))
+            items = ast.literal_eval(text) if literal else [item for item in text.split(",") if item]
+            if not isinstance(items, list | tuple):
+                raise TypeError  # ("python") is a string, and would fall into its letters
             return tuple(parse(key, str(item), element) for item in items)
         except (SyntaxError, TypeError, ValueError) as error:
-            raise BadInput(f"{key}={text}: not a list of {element.__name__}") from error
+            raise BadInput(f"{key}={shown}: not a list of {element.__name__}") from error
     try:
         if kind is bool:
             return {"true": True, "false": False, "1": True, "0": False}[text.lower()]
@@ -131,9 +133,8 @@ def parse(key: str, text: str, kind: Any):
             return int(number)  # 1e6 and 65_536 are integers too
         return kind(text)
     except (KeyError, ValueError, OverflowError) as error:
-        raise BadInput(
-            f"{key}={text}: not {'true or false' if kind is bool else f'a valid {kind.__name__}'}"
-        ) from error
+        wanted = "true or false" if kind is bool else f"a valid {kind.__name__}"
+        raise BadInput(f"{key}={shown}: not {wanted}") from error
 
 
 def freeze(kind: Any, values: Mapping, prefix: str) -> Any:
@@ -169,8 +170,10 @@ def element_of(hint: Any) -> Any:
 
 def unknown_key(key: str, known: Iterable[str]) -> BadInput:
     known = list(known)
+    if inside := [name for name in known if name.startswith(key + ".")]:
+        return BadInput(f"{key} is a section of the config; set a key of it, such as {inside[0]}")
     last = [name for name in known if name.rsplit(".", 1)[-1] == key.rsplit(".", 1)[-1]]
-    near = last or difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+    near = difflib.get_close_matches(key, last or known, n=1, cutoff=0.0 if last else 0.5)
     return BadInput(
         f"config has no key {key}; " + (f"did you mean {near[0]}?" if near else "configs/base.py lists every key")
     )

@@ -183,7 +183,8 @@ def validate(cfg: Config) -> None:
     """Raises BadInput, naming the key and the nearest right value, for what no run could use."""
     flat = flatten(dataclasses.asdict(cfg))
     for key, value in flat.items():
-        if isinstance(value, float) and not math.isfinite(value):
+        numbers = value if isinstance(value, tuple) else (value,)
+        if not all(math.isfinite(number) for number in numbers if isinstance(number, float)):
             raise BadInput(f"{key}={value}: must be a finite number")
     for key, allowed in CHOICES.items():
         if flat[key] not in allowed:
@@ -229,8 +230,10 @@ def validate_sizes(cfg: Config) -> None:
         raise BadInput(f"optim.warmup_steps={cfg.optim.warmup_steps} must be below n_steps={cfg.n_steps}")
     if sizes.count(-1) > 1 or 0 in sizes:
         raise BadInput(f"mesh={sizes}: sizes are above 0, and at most one may be -1 (inferred)")
-    if len(cfg.profile_steps) not in (0, 2):
+    if len(cfg.profile_steps) not in (0, 2) or list(cfg.profile_steps) != sorted(cfg.profile_steps):
         raise BadInput(f"profile_steps={cfg.profile_steps}: give the first and last step, or nothing")
+    if min(cfg.profile_steps, default=0) < 0:
+        raise BadInput(f"profile_steps={cfg.profile_steps}: steps are at least 0")
 
 
 def resume_rule(key: str) -> str:

@@ -11,7 +11,9 @@ FLAGS = [
     "--xla_llvm_disable_expensive_passes=true",
 ]
 if jax.__version_info__ < (0, 11):
-    FLAGS.append("--xla_cpu_use_fusion_emitters=false")  # compiles a train step three times faster; newer XLA has no choice
+    FLAGS.append(
+        "--xla_cpu_use_fusion_emitters=false"
+    )  # compiles a train step three times faster; newer XLA has no choice
 os.environ["XLA_FLAGS"] = " ".join(FLAGS)  # read when the first computation starts a backend
 jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_numpy_rank_promotion", "raise")

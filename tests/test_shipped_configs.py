@@ -25,7 +25,9 @@ def test_a_config_makes_a_step(file):
     before = step.abstract_state(cfg, mesh_of(1, 1, 1, 1))
     after, metrics = jax.eval_shape(functools.partial(step.train_step, cfg=cfg), before, batch)
     assert {"train/nll", "grad/norm", "update/norm", "optim/lr"} <= set(metrics)
-    jax.tree.map(lambda old, new: np.testing.assert_equal((old.shape, old.dtype), (new.shape, new.dtype)), before, after)
+    jax.tree.map(
+        lambda old, new: np.testing.assert_equal((old.shape, old.dtype), (new.shape, new.dtype)), before, after
+    )
     assert all(leaf.dtype == np.float32 for leaf in jax.tree.leaves(after.params))
 
 
