@@ -11,20 +11,20 @@ from configs import base
 def get_config() -> ConfigDict:
     c = base.get_config()
     c.name = "smoke"
-    c.n_steps = 600
-    c.batch_tokens = 4096
+    c.n_steps = 220
+    c.batch_tokens = 2048
     c.log_every = 20
-    c.eval_every = 200
-    c.eval_tokens = 131_072
-    c.save_every = 200
+    c.eval_every = 110
+    c.eval_tokens = 65_536
+    c.save_every = 110
     c.sample_prompt = "def "
     c.sample_tokens = 240
     c.model.update(
         n_layers=4,
-        d_model=192,
+        d_model=128,
         n_heads=4,
         n_kv_heads=4,
-        d_hidden=768,
+        d_hidden=512,
         position="rope",
         norm="rms",
         mlp="relu2",

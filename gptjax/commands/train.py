@@ -26,6 +26,7 @@ from gptjax.training.step import TrainState
 from gptjax.training.stop import Stop
 
 DONE, STOPPED = 0, 75
+SAMPLE_TEMPERATURE = 0.8  # of samples.jsonl, as is the default of `gptjax generate`
 
 
 class Opened(NamedTuple):
@@ -123,7 +124,7 @@ def train(opened: Opened, stop: Stop) -> int:
         print(f"stopped by {stop.reason} at step {last:,} of {cfg.n_steps:,}, saved;", end=" ")
         print("the same command goes on from there")
         return STOPPED
-    epilogue(workdir, screen.latest, log.last_sample)
+    epilogue(workdir, screen.latest, cfg.sample_prompt + log.last_sample)
     return DONE
 
 
@@ -183,7 +184,9 @@ def make_evaluate(opened: Opened) -> Callable[[dict], dict[str, float]]:
 def write_sample(opened: Opened, log: RunLog, at: int, params: dict) -> None:
     cfg, tokenizer = opened.cfg, opened.data.tokenizer
     prompt = tokenizer.encode(cfg.sample_prompt)
-    (tokens_T,) = decode.generate(params, prompt, cfg.model, n_tokens=cfg.sample_tokens, seed=cfg.seed)
+    (tokens_T,) = decode.generate(
+        params, prompt, cfg.model, n_tokens=cfg.sample_tokens, seed=cfg.seed, temperature=SAMPLE_TEMPERATURE
+    )
     log.sample(at, cfg.sample_prompt, tokenizer.decode(decode.until_end(tokens_T, tokenizer.end_of_text)))
 
 
@@ -217,4 +220,7 @@ def epilogue(workdir: str, latest: dict[str, float], sample: str) -> None:
     print(f"\nvalidation: {latest['eval/nll']:.4f} nats a token, {latest['eval/bits_per_byte']:.4f} bits a byte")
     print(f"sample: {sample}\n")
     print(f"run: {workdir} (run.json, metrics.jsonl, samples.jsonl, checkpoints/)")
-    print(f"next: gptjax generate --from={workdir} --prompt='def '")
+    print("next:")
+    print(f"  gptjax generate --from={workdir} --prompt='def ' --samples=3")
+    print(f"  gptjax train --config=FILE --workdir={workdir} --config.n_steps=MORE      (goes on from here)")
+    print(f"  gptjax train --config=FILE --workdir=NEW --config.init_from={workdir}     (starts from these weights)")
