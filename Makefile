@@ -2,7 +2,7 @@
 # PYTHON is any Python from 3.11 on. PYTEST_ARGS chooses tests: make test PYTEST_ARGS="tests/model -n 2"
 
 PYTHON ?= python3
-PYTEST_ARGS ?=
+PYTEST_ARGS ?= -n 2 --dist loadfile
 GPU := $(shell nvidia-smi > /dev/null 2>&1 && echo cuda12)
 RUN := .venv/.installed-$(or $(GPU),cpu)
 TEST := .venv/.installed-test

