@@ -64,9 +64,12 @@ def test_dividing_the_softmax_by_its_sum_changes_nothing(segments_BT):
         Z.append(probs_BNTS.sum(-1, keepdims=True))
         return probs_BNTS / Z[0]
 
-    with_Z = attention.attention(q_BTNH, k_BSNH, v_BSNH, slots, "reference", divided)
-    np.testing.assert_allclose(Z[0], 1, rtol=1e-6)
-    np.testing.assert_allclose(with_Z, attention.attention(q_BTNH, k_BSNH, v_BSNH, slots, "reference"), rtol=1e-5)
+    with jax.enable_x64(True):  # in float64, where rounding cannot hide a difference
+        q, k, v = (jnp.asarray(np.asarray(x), jnp.float64) for x in (q_BTNH, k_BSNH, v_BSNH))
+        with_Z = attention.attention(q, k, v, slots, "reference", divided)
+        without = attention.attention(q, k, v, slots, "reference")
+    np.testing.assert_allclose(Z[0], 1, rtol=1e-14)
+    np.testing.assert_allclose(with_Z, without, rtol=1e-12)
 
 
 def test_who_asks_for_the_weights_gets_the_reference_kernel(monkeypatch):
