@@ -63,7 +63,7 @@ def run(file: str, overrides: list[str], workdir: str, change_optimizer: bool) -
 def open_run(cfg: Config, workdir: str, change_optimizer: bool) -> Opened:
     """All that can be refused before the first compile is refused here, by BadInput."""
     folder = f"{workdir}/checkpoints"
-    past, saved = read_header(workdir), checkpoint.latest(folder)
+    saved, past = checkpoint.latest(folder), read_header(workdir)
     saved_meta = None if saved is None else checkpoint.read_meta(folder, saved)
     before = saved_meta or past  # the newest checkpoint knows of changes that came after run.json
     changed = {}

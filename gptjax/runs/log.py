@@ -19,11 +19,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from typing import Any
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
-from gptjax.config import LogConfig
+from gptjax.config import BadInput, LogConfig
 from gptjax.runs import echoes
 
 SEGMENT_SECONDS = 60.0
@@ -41,7 +42,7 @@ class RunLog:
         self.last_sample = ""
         if not primary:
             return
-        self.fs, self.root = fsspec.url_to_fs(workdir)
+        self.fs, self.root = file_system(workdir)
         self.fs.makedirs(self.root, exist_ok=True)
         lines = Appended if isinstance(self.fs, LocalFileSystem) else Segments
         self.metrics, self.samples = (lines(self.fs, f"{self.root}/{name}") for name in ("metrics", "samples"))
@@ -143,9 +144,18 @@ def mend(path: pathlib.Path) -> None:
             file.write(b"\n")
 
 
+def file_system(workdir: str) -> tuple[Any, str]:
+    """fsspec's store that a run directory lies in, and its path there; raises BadInput where a package is missing."""
+    try:
+        return fsspec.url_to_fs(workdir)
+    except (ImportError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise BadInput(f"--workdir={workdir}: {reason}; gs:// and s3:// need pip install 'gptjax[cloud]'") from error
+
+
 def read_header(workdir: str) -> dict | None:
     """The run.json of a run directory; None where there is none."""
-    fs, root = fsspec.url_to_fs(workdir)
+    fs, root = file_system(workdir)
     path = f"{root}/run.json"
     return json.loads(fs.cat_file(path)) if fs.exists(path) else None
 

@@ -5,7 +5,6 @@ import pathlib
 import tempfile
 from typing import NamedTuple
 
-import fsspec
 import jax
 
 from gptjax import config
@@ -13,6 +12,7 @@ from gptjax.config import BadInput, Config
 from gptjax.data import tokenizers
 from gptjax.data.tokenizers import Tokenizer
 from gptjax.model import gpt
+from gptjax.runs.log import file_system
 from gptjax.training import checkpoint
 
 
@@ -40,7 +40,7 @@ def open_run(path: str) -> Source:
 
 def write_tokenizer(tokenizer: Tokenizer, run: str) -> None:
     """Puts the tokenizer's files into RUN/tokenizer, local or remote."""
-    fs, root = fsspec.url_to_fs(run)
+    fs, root = file_system(run)
     with tempfile.TemporaryDirectory() as folder:
         tokenizer.save(pathlib.Path(folder))
         fs.makedirs(f"{root}/tokenizer", exist_ok=True)
@@ -50,7 +50,7 @@ def write_tokenizer(tokenizer: Tokenizer, run: str) -> None:
 
 def read_tokenizer(run: str) -> Tokenizer:
     """The tokenizer that `write_tokenizer` put there; raises BadInput where there is none."""
-    fs, root = fsspec.url_to_fs(run)
+    fs, root = file_system(run)
     with tempfile.TemporaryDirectory() as folder:
         for file in fs.ls(f"{root}/tokenizer", detail=False) if fs.isdir(f"{root}/tokenizer") else []:
             (pathlib.Path(folder) / file.rsplit("/", 1)[-1]).write_bytes(fs.cat_file(file))

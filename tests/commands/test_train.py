@@ -212,6 +212,24 @@ def test_bad_input_is_refused_in_one_line_before_any_compile(flags, words, comma
 
 
 @pytest.mark.parametrize(
+    ("workdir", "words"),
+    [("s3://bucket/run", "Orbax cannot write to s3://"), ("nowhere://run", "checkpoints need a local folder or gs://")],
+)
+def test_a_workdir_that_cannot_hold_checkpoints_is_refused(workdir, words, command, capsys):
+    assert cli.main(command(workdir)) == 2
+    error = capsys.readouterr().err
+    assert words in error and error.count("\n") == 1
+
+
+def test_a_store_whose_package_is_missing_names_the_extra(command, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "gcsfs", None)
+    monkeypatch.setattr(train.checkpoint, "latest", lambda folder: None)  # Orbax would look for the bucket
+    assert cli.main(command("gs://bucket/run")) == 2
+    error = capsys.readouterr().err
+    assert "--workdir=gs://bucket/run" in error and "gptjax[cloud]" in error and error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
     ("changes", "words"),
     [
         ({"model__n_layers": 3}, "model.n_layers was 2, is now 3"),
