@@ -3,6 +3,7 @@
 import concurrent.futures
 import contextlib
 import functools
+import os
 import shlex
 from collections.abc import Callable
 from typing import NamedTuple
@@ -62,6 +63,8 @@ def run(file: str, overrides: list[str], workdir: str, change_optimizer: bool) -
 
 def open_run(cfg: Config, workdir: str, change_optimizer: bool) -> Opened:
     """All that can be refused before the first compile is refused here, by BadInput."""
+    if os.path.isfile(workdir):
+        raise BadInput(f"--workdir={workdir}: is a file; name a directory")
     folder = f"{workdir}/checkpoints"
     saved, past = checkpoint.latest(folder), read_header(workdir)
     saved_meta = None if saved is None else checkpoint.read_meta(folder, saved)

@@ -213,7 +213,11 @@ def test_bad_input_is_refused_in_one_line_before_any_compile(flags, words, comma
 
 @pytest.mark.parametrize(
     ("workdir", "words"),
-    [("s3://bucket/run", "Orbax cannot write to s3://"), ("nowhere://run", "checkpoints need a local folder or gs://")],
+    [
+        ("README.md", "--workdir=README.md: is a file"),
+        ("s3://bucket/run", "Orbax cannot write to s3://"),
+        ("nowhere://run", "checkpoints need a local folder or gs://"),
+    ],
 )
 def test_a_workdir_that_cannot_hold_checkpoints_is_refused(workdir, words, command, capsys):
     assert cli.main(command(workdir)) == 2
