@@ -232,7 +232,7 @@ PLANTED = [
     ("gptjax/training/new.py", "from flax import struct", "the door of flax is model/"),
     ("gptjax/training/new.py", "importlib.import_module('flax.linen')", "the door of flax is model/"),
     ("gptjax/training/loop.py", "import orbax.checkpoint as ocp", "the door of orbax is training/checkpoint.py"),
-    ("gptjax/data/corpora.py", "import grain", "the door of grain is data/batches.py"),
+    ("gptjax/data/batches.py", "import grain", "the door of grain is no file of gptjax"),
     ("gptjax/data/batches.py", "import tensorflow_datasets", "the door of tensorflow_datasets is data/corpora.py"),
     ("gptjax/config.py", "import ml_collections", "the door of ml_collections is no file of gptjax"),
     ("gptjax/config.py", "def f():\n    import jax.numpy as jnp", "imports no jax"),

@@ -1,8 +1,8 @@
 """Batches as a pure function of (seed, step): nothing is iterated, so nothing but the step is saved.
 
 Window i of a store is its tokens [i x context, i x context + context + 1): inputs are all but the last, targets all but
-the first. An epoch is a permutation of the windows that is computed one index at a time (grain's index_shuffle, a
-Feistel-like cipher), so any step costs the same, and every token but the first is a target exactly once an epoch.
+the first. An epoch is a permutation of the windows that is computed for the rows of a batch alone (permutation.py), so
+any step costs the same, and every token but the first is a target exactly once an epoch.
 """
 
 import concurrent.futures
@@ -12,13 +12,12 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from grain.experimental import index_shuffle
-from jaxtyping import Float32, Int32, Int64
+from jaxtyping import Float32, Int32, Int64, UInt
 
 from gptjax.config import BadInput
+from gptjax.data.permutation import permuted
 from gptjax.data.shards import Store
 
-SHUFFLE_ROUNDS = 4  # as in grain's own MapDataset.shuffle
 SHARES = 2**32  # weights of a mixture are rounded to so many parts
 
 
@@ -65,23 +64,25 @@ class Batches:
         self.n_windows = [-(-(store.n_tokens - 1) // context) for store in stores]  # the last may be short
 
     def __call__(self, step: int) -> Batch:
-        drawn = [self.draw(step * self.batch_size + row) for row in self.rows]
-        store_of_row_B = np.array([store for store, _ in drawn])
-        starts_B = np.array([window for _, window in drawn], np.int64) * self.context
-        ids_BL = np.empty((len(drawn), self.context + 1), np.int32)
-        ends_B = np.empty(len(drawn), np.int64)
+        first = step * self.batch_size
+        store_of_row_B, place_B = np.array([deal(first + row, self.shares) for row in self.rows], np.int64).T
+        starts_B, ends_B = np.empty_like(place_B), np.empty_like(place_B)
+        ids_BL = np.empty((len(place_B), self.context + 1), self.stores[0].dtype)  # of one tokenizer, so of one type
         for number, store in enumerate(self.stores):
-            mine = store_of_row_B == number
+            (mine,) = np.nonzero(store_of_row_B == number)
+            starts_B[mine] = self.drawn(number, place_B[mine]) * self.context
             ids_BL[mine] = store.windows(starts_B[mine], self.context + 1)
             ends_B[mine] = store.n_tokens
         return make_batch(ids_BL, starts_B, ends_B, self.mask_documents, self.end_of_text)
 
-    def draw(self, index: int) -> tuple[int, int]:
-        """The store and the window of the index-th row since step 0."""
-        store, index = deal(index, self.shares)
-        epoch, index = divmod(index, self.n_windows[store])
-        key = shuffle_key(self.seed, store, epoch)
-        return store, index_shuffle(index, self.n_windows[store] - 1, key, SHUFFLE_ROUNDS)
+    def drawn(self, store: int, place_B: Int64[np.ndarray, " B"]) -> Int64[np.ndarray, " B"]:
+        """The windows that stand at these places of a store's epochs, laid end to end."""
+        epoch_B, within_B = np.divmod(place_B, self.n_windows[store])
+        window_B = np.empty_like(within_B)
+        for epoch in np.unique(epoch_B).tolist():
+            rows = epoch_B == epoch
+            window_B[rows] = permuted(within_B[rows], self.n_windows[store], shuffle_key(self.seed, store, epoch))
+        return window_B
 
 
 def deal(index: int, shares: Sequence[int]) -> tuple[int, int]:
@@ -101,24 +102,26 @@ def deal(index: int, shares: Sequence[int]) -> tuple[int, int]:
 
 @functools.lru_cache
 def shuffle_key(seed: int, store: int, epoch: int) -> int:
-    """32 bits for index_shuffle. Hashed, for with seed + epoch a run would repeat the epochs of the next seed."""
+    """32 bits for `permuted`. Hashed, for with seed + epoch a run would repeat the epochs of the next seed."""
     return int(np.random.SeedSequence([seed, store, epoch]).generate_state(1)[0])
 
 
 def make_batch(
-    ids_BL: Int32[np.ndarray, "B L"],
+    ids_BL: UInt[np.ndarray, "B L"],
     starts_B: Int64[np.ndarray, " B"],
     ends_B: Int64[np.ndarray, " B"],
     mask_documents: bool,
     end_of_text: int,
 ) -> Batch:
     """The batch of windows that start at `starts_B`; targets at or after `ends_B` weigh nothing."""
-    inputs_BT, targets_BT = np.ascontiguousarray(ids_BL[:, :-1]), np.ascontiguousarray(ids_BL[:, 1:])
+    inputs_BT, targets_BT = ids_BL[:, :-1].astype(np.int32), ids_BL[:, 1:].astype(np.int32)
     at_T = np.arange(inputs_BT.shape[1], dtype=np.int32)
-    weights_BT = (starts_B[:, None] + 1 + at_T < ends_B[:, None]).astype(np.float32)
+    n_targets_B = np.clip(ends_B - 1 - starts_B, 0, len(at_T)).astype(np.int32)  # else int64 for every token
+    weights_BT = (at_T < n_targets_B[:, None]).astype(np.float32)
     opens_BT = (inputs_BT == end_of_text) & mask_documents
     segments_BT = np.cumsum(opens_BT, axis=1, dtype=np.int32)
-    positions_BT = at_T - np.maximum.accumulate(np.where(opens_BT, at_T, np.int32(0)), axis=1)
+    opened_BT = np.where(opens_BT, at_T, np.int32(0))
+    positions_BT = at_T - np.maximum.accumulate(opened_BT, axis=1, out=opened_BT)
     return Batch(inputs_BT, targets_BT, weights_BT, segments_BT, positions_BT)
 
 

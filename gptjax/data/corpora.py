@@ -36,7 +36,7 @@ def open_corpus(spec: str, cache: pathlib.Path | None = None) -> Corpus:
     if kind == "tfds" and rest:
         return Tfds(spec, cache)
     if spec == "python":
-        return PythonLibrary()
+        return PythonLibrary(cache)
     if spec == "synthetic":
         return Synthetic()
     near = difflib.get_close_matches(kind, [name.partition(":")[0] for name in KINDS], n=1)
@@ -56,22 +56,22 @@ class PythonLibrary(Corpus):
     eight lines stand in a training document. `encodings` is left out too: tables, generated and nearly alike.
     """
 
-    def __init__(self):
-        super().__init__("python", None, {"python": platform.python_version(), "documents": len(self.texts)})
+    def __init__(self, cache: pathlib.Path | None):
+        self.root, self.modules = pathlib.Path(sysconfig.get_path("stdlib")), []
+        for folder, subfolders, files in os.walk(self.root):
+            subfolders[:] = [name for name in subfolders if name not in LEFT_OUT and not name.startswith("config-")]
+            named = [name for name in files if name.endswith(".py") and not name.startswith("_sysconfigdata")]
+            self.modules += [pathlib.Path(folder, name) for name in named]
+        self.files = *sorted(self.modules), self.root / "pydoc_data/topics.py"
+        super().__init__("python", cache, {"python": platform.python_version(), "files": len(self.files)})
 
     @functools.cached_property
     def texts(self) -> dict[str, str]:
         """By name, ordered by its hash so that code and prose mix; some 10 MB."""
         from pydoc_data.topics import topics
 
-        root = pathlib.Path(sysconfig.get_path("stdlib"))
         found = {f"topics/{name}": text for name, text in topics.items()}
-        for folder, subfolders, files in os.walk(root):
-            subfolders[:] = [name for name in subfolders if name not in LEFT_OUT and not name.startswith("config-")]
-            for file in files:
-                if file.endswith(".py") and not file.startswith("_sysconfigdata"):
-                    path = pathlib.Path(folder, file)
-                    found[path.relative_to(root).as_posix()] = path.read_bytes().decode()
+        found |= {path.relative_to(self.root).as_posix(): path.read_bytes().decode() for path in self.modules}
         return {name: found[name] for name in sorted(found, key=hash_of) if found[name].strip()}
 
     @functools.cached_property

@@ -12,6 +12,7 @@ import functools
 import hashlib
 import itertools
 import json
+import mmap
 import os
 import pathlib
 import sys
@@ -19,7 +20,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
-from jaxtyping import Int32, Int64
+from jaxtyping import Int32, Int64, UInt
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TimeElapsedColumn
 
@@ -39,35 +40,39 @@ class Store:
     def __init__(self, folder: pathlib.Path, manifest: dict):
         self.folder, self.manifest = folder, manifest
         self.n_tokens: int = manifest["n_tokens"]
+        self.dtype = np.dtype(manifest["dtype"]).newbyteorder("<")
         self.borders = [0, *itertools.accumulate(shard["n_tokens"] for shard in manifest["shards"])]
         self.shard = functools.lru_cache(OPEN_MAPS)(self.open_shard)
 
-    def open_shard(self, index: int) -> np.ndarray:
-        dtype = np.dtype(self.manifest["dtype"]).newbyteorder("<")
-        return np.asarray(np.memmap(self.folder / shard_name(index), dtype, "r"))  # of a plain array slices are cheap
+    def open_shard(self, index: int) -> mmap.mmap:
+        with (self.folder / shard_name(index)).open("rb") as stream:
+            mapped = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
+        mapped.madvise(mmap.MADV_RANDOM)  # or a first touch reads the disk's read-ahead too: 8 MiB where measured
+        return mapped
+
+    def stored(self, start: int, stop: int) -> bytes:
+        """Tokens `start` to `stop`, or to the end of the stream where that comes first, as they lie in the files."""
+        found, size = b"", self.dtype.itemsize
+        while start < min(stop, self.n_tokens):
+            index = bisect.bisect_right(self.borders, start) - 1
+            border, end = self.borders[index], min(stop, self.borders[index + 1])
+            found += self.shard(index)[(start - border) * size : (end - border) * size]
+            start = end
+        return found
 
     def read(self, start: int, stop: int) -> Int32[np.ndarray, " n"]:
         """Tokens `start` to `stop`, or to the end of the stream where that comes first."""
-        stop = min(stop, self.n_tokens)
-        found = np.empty(max(0, stop - start), np.int32)
-        at = start
-        while at < stop:
-            index = bisect.bisect_right(self.borders, at) - 1
-            end = min(stop, self.borders[index + 1])
-            found[at - start : end - start] = self.shard(index)[at - self.borders[index] : end - self.borders[index]]
-            at = end
-        return found
+        return np.frombuffer(self.stored(start, stop), self.dtype).astype(np.int32)
 
-    def windows(self, starts_B: Int64[np.ndarray, " B"], length: int) -> Int32[np.ndarray, "B L"]:
-        """The `length` tokens from each start; past the end of the stream stands end_of_text.
+    def windows(self, starts_B: Int64[np.ndarray, " B"], length: int) -> UInt[np.ndarray, "B L"]:
+        """The `length` tokens from each start, of `dtype`; past the end of the stream stands end_of_text.
 
-        A slice a row: for windows of 1,025 tokens that is 3 times as fast as one array of indices.
+        Joined as bytes: for windows of 257 tokens that is twice as fast as a slice of an array for each.
         """
-        windows_BL = np.full((len(starts_B), length), self.manifest["end_of_text"], np.int32)
-        for row_L, start in zip(windows_BL, starts_B.tolist(), strict=True):
-            found = self.read(start, start + length)
-            row_L[: len(found)] = found
-        return windows_BL
+        padding = np.full(length, self.manifest["end_of_text"], self.dtype).tobytes()
+        rows = [self.stored(start, start + length) for start in starts_B.tolist()]
+        found = b"".join(row + padding[len(row) :] for row in rows)
+        return np.frombuffer(found, self.dtype).reshape(-1, length)
 
 
 def build(corpus: Corpus, split: str, tokenizer: Tokenizer, cache: pathlib.Path, *, progress: bool = True) -> Store:

@@ -30,7 +30,7 @@ from gptjax.runs import echoes
 SEGMENT_SECONDS = 60.0
 SEGMENT_LINES = 1000
 SESSION_KEYS = ("command", "devices", "versions", "git_commit", "first_step", "changed")
-PACKAGES = ("gptjax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
+PACKAGES = ("gptjax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
 class RunLog:

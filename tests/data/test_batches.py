@@ -5,10 +5,11 @@ import threading
 import jax
 import numpy as np
 import pytest
+from grain.experimental import index_shuffle
 
 from gptjax.config import BadInput
 from gptjax.data import batches, shards
-from gptjax.data.batches import Batches, Prefetch
+from gptjax.data.batches import Batch, Batches, Prefetch
 
 FAR = 10**9  # a step; with 4,096 rows its indices need 42 bits
 
@@ -120,10 +121,39 @@ def test_equal_stores_of_a_mixture_have_different_orders(counting):
 @pytest.mark.parametrize("step", [0, 1_000_000, FAR])
 def test_a_step_reads_its_own_windows_and_no_more(counting, monkeypatch, step):
     n_read = []
-    read = shards.Store.read
-    monkeypatch.setattr(shards.Store, "read", lambda self, i, j: n_read.append(j - i) or read(self, i, j))
+    stored = shards.Store.stored
+    monkeypatch.setattr(shards.Store, "stored", lambda self, i, j: n_read.append(j - i) or stored(self, i, j))
     make([counting, counting], batch_size=4096, rows=slice(100, 110))(step)
     assert n_read == [17] * 10
+
+
+def row_by_row(train, step):
+    """The batch as it was first written: each row drawn by grain, each token looked up for itself."""
+    rows = []
+    for row in range(train.batch_size):
+        number, place = batches.deal(step * train.batch_size + row, train.shares)
+        store, n_windows = train.stores[number], train.n_windows[number]
+        key = batches.shuffle_key(train.seed, number, place // n_windows)
+        start = index_shuffle(place % n_windows, n_windows - 1, key, 4) * train.context
+        stream = store.read(0, store.n_tokens).tolist() + [store.manifest["end_of_text"]] * train.context
+        inputs, targets = (stream[at : at + train.context] for at in (start, start + 1))
+        weights = [float(start + 1 + at < store.n_tokens) for at in range(train.context)]
+        opens = [at for at, token in enumerate(inputs) if token == train.end_of_text and train.mask_documents]
+        segments = [sum(opened <= at for opened in opens) for at in range(train.context)]
+        positions = [at - max([0, *(opened for opened in opens if opened <= at)]) for at in range(train.context)]
+        rows.append((inputs, targets, weights, segments, positions))
+    kinds = np.int32, np.int32, np.float32, np.int32, np.int32
+    return Batch(*(np.array(part, kind) for part, kind in zip(zip(*rows, strict=True), kinds, strict=True)))
+
+
+@pytest.mark.parametrize("step", [0, 3, 1_000_000, FAR])
+@pytest.mark.parametrize("changes", [{}, {"mask_documents": False}, {"context": 100, "seed": 3}, {"batch_size": 50}])
+def test_a_batch_is_bit_for_bit_that_of_a_row_at_a_time(counting, documents, step, changes):
+    for stores, weights in (([documents], [1.0]), ([counting, documents], [0.3, 0.7])):
+        train = make(stores, weights, **changes)
+        for found_BT, expected_BT in zip(train(step), row_by_row(train, step), strict=True):
+            assert found_BT.dtype == expected_BT.dtype
+            np.testing.assert_array_equal(found_BT, expected_BT)
 
 
 @pytest.fixture(scope="module")
