@@ -25,6 +25,7 @@ def get_config() -> ConfigDict:
     c.tokenizer.name = "characters"
     c.data.corpora = ("tfds:tiny_shakespeare",)
     c.model.update(
+        scan=False,
         vocab_size=82,  # 65 characters, the end of text, 16 hexadecimal digits for any other character
         context=64,
         n_layers=4,

@@ -23,6 +23,7 @@ def get_config() -> ConfigDict:
     c.sample_prompt = "def "
     c.sample_tokens = 240
     c.model.update(
+        scan=False,
         n_layers=4,
         d_model=128,
         n_heads=4,

@@ -14,6 +14,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from gptjax.model import blockwise
+
 
 class Slots(NamedTuple):
     """Who sees whom: a query sees its own slot and the earlier slots of its own segment.
@@ -52,10 +54,20 @@ def reference(
     probs_BKGTS = jax.nn.softmax(jnp.where(mask(slots, T, S)[:, None, None], scores_BKGTS, -jnp.inf), axis=-1)
     if on_probs is not None:
         probs_BKGTS = on_probs(probs_BKGTS.reshape(B, N, T, S)).reshape(probs_BKGTS.shape)
-    return jnp.einsum("BKGTS,BSKH->BTKGH", probs_BKGTS.astype(v_BSKH.dtype), v_BSKH).reshape(q_BTNH.shape)
+    mixed_BKGTH = jnp.einsum("BKGTS,BSKH->BKGTH", probs_BKGTS.astype(v_BSKH.dtype), v_BSKH)
+    return jnp.transpose(mixed_BKGTH, (0, 3, 1, 2, 4)).reshape(q_BTNH.shape)
 
 
-ATTENTION = {"reference": reference}  # kernel(q_BTNH, k_BSKH, v_BSKH, slots) -> mixed_BTNH
+def by_tiles(
+    q_BTNH: Float[Array, "B T N H"], k_BSKH: Float[Array, "B S K H"], v_BSKH: Float[Array, "B S K H"], slots: Slots
+) -> Float[Array, "B T N H"]:
+    """The masked half skipped, memory linear in T; the few queries that meet a cache have no such half."""
+    if slots.first is not None:
+        return reference(q_BTNH, k_BSKH, v_BSKH, slots)
+    return blockwise.causal_attention(q_BTNH, k_BSKH, v_BSKH, slots.segments_BT)
+
+
+ATTENTION = {"reference": reference, "blockwise": by_tiles}  # kernel(q_BTNH, k_BSKH, v_BSKH, slots) -> mixed_BTNH
 
 
 def attention(

@@ -4,7 +4,7 @@ Letters: B batch, T position, S slot, D model width, N query heads, K key/value 
 C = 2 for a gated MLP, else 1. Norms and softmax are computed in float32 (float64 for float64 inputs).
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import flax.linen as nn
@@ -14,14 +14,15 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from gptjax.config import ModelConfig
 from gptjax.model.attention import Slots, attention
+from gptjax.model.product import product
 
 STD = 0.02  # of fresh weights (Radford et al. 2019, as released)
 CENTRE = {"layer": lambda x: x - x.mean(-1, keepdims=True), "rms": lambda x: x}
 GATES = {"gelu": 1, "swiglu": 2, "relu2": 1}
 HIDDEN = {
-    "gelu": lambda h_CBTF: jax.nn.gelu(h_CBTF[0], approximate=True),  # Hendrycks & Gimpel 2016, the tanh form
-    "swiglu": lambda h_CBTF: jax.nn.silu(h_CBTF[0]) * h_CBTF[1],  # Shazeer 2020
-    "relu2": lambda h_CBTF: jnp.square(jax.nn.relu(h_CBTF[0])),  # So et al. 2021
+    "gelu": lambda h_BTF: jax.nn.gelu(h_BTF, approximate=True),  # Hendrycks & Gimpel 2016, the tanh form
+    "swiglu": lambda gate_BTF, h_BTF: jax.nn.silu(gate_BTF) * h_BTF,  # Shazeer 2020
+    "relu2": lambda h_BTF: jnp.square(jax.nn.relu(h_BTF)),  # So et al. 2021
 }
 
 
@@ -78,16 +79,24 @@ def rotate(x_BTNH: Float[Array, "B T N H"], rope: tuple[Array, Array]) -> Float[
     return jnp.concatenate([a * cos - b * sin, b * cos + a * sin], axis=-1).astype(x_BTNH.dtype)
 
 
-def linear(module: nn.Module, name: str, equation: str, x: Array, shape: tuple[int, ...], std: float = STD) -> Array:
-    """einsum with `w_name`, plus `b_name` where the config has biases: one for each letter that the weight puts out."""
-    w = module.param(f"w_{name}", nn.initializers.normal(std), shape, jnp.float32)
-    y = jnp.einsum(equation, x, w.astype(x.dtype))
+def weight(module: nn.Module, name: str, shape: tuple[int, ...], std: float = STD) -> Array:
+    return module.param(f"w_{name}", nn.initializers.normal(std), shape, jnp.float32)
+
+
+def biased(module: nn.Module, name: str, y: Array, shape: tuple[int, ...]) -> Array:
+    """y plus `b_name`, of its last axes, where the config has biases."""
     if not module.cfg.bias:
         return y
-    inputs, out = equation.split("->")
-    size = dict(zip(inputs.split(",")[1], shape, strict=True))
-    b = module.param(f"b_{name}", nn.initializers.zeros, tuple(size[i] for i in out if i in size), jnp.float32)
-    return y + b.astype(x.dtype).reshape([size[i] if i in size else 1 for i in out])
+    b = module.param(f"b_{name}", nn.initializers.zeros, shape, jnp.float32)
+    return y + b.astype(y.dtype).reshape((1,) * (y.ndim - len(shape)) + shape)
+
+
+def together(x: Array, weights: Sequence[Array]) -> list[Array]:
+    """x by each of several weights of one shape, as one product: x is read, and its gradient written, once."""
+    if len(weights) == 1:
+        return [product(x, weights[0].astype(x.dtype), 1)]
+    y = product(x, jnp.stack(weights, axis=1).astype(x.dtype), 1)
+    return [jax.lax.index_in_dim(y, n, axis=x.ndim - 1, keepdims=False) for n in range(len(weights))]
 
 
 class Norm(nn.Module):
@@ -117,9 +126,13 @@ class Attention(nn.Module):
     ) -> tuple[Array, tuple[Array, Array] | None]:
         cfg, slots = self.cfg, shared.slots
         D, N, K, H = cfg.d_model, cfg.n_heads, cfg.n_kv_heads, cfg.d_head
-        q_BTNH = linear(self, "q", "BTD,DNH->BTNH", x_BTD, (D, N, H))
-        k_BSKH = linear(self, "k", "BSD,DKH->BSKH", x_BTD, (D, K, H))
-        v_BSKH = linear(self, "v", "BSD,DKH->BSKH", x_BTD, (D, K, H))
+        w_q_DNH, w_k_DKH, w_v_DKH = (weight(self, name, (D, n, H)) for name, n in (("q", N), ("k", K), ("v", K)))
+        if N == K:
+            q_BTNH, k_BSKH, v_BSKH = together(x_BTD, [w_q_DNH, w_k_DKH, w_v_DKH])
+        else:
+            (q_BTNH,), (k_BSKH, v_BSKH) = together(x_BTD, [w_q_DNH]), together(x_BTD, [w_k_DKH, w_v_DKH])
+        q_BTNH = biased(self, "q", q_BTNH, (N, H))
+        k_BSKH, v_BSKH = biased(self, "k", k_BSKH, (K, H)), biased(self, "v", v_BSKH, (K, H))
         if cfg.qk_norm:
             q_BTNH, k_BSKH = Norm(cfg, name="norm_q")(q_BTNH), Norm(cfg, name="norm_k")(k_BSKH)
         if shared.rope is not None:
@@ -133,7 +146,8 @@ class Attention(nn.Module):
         needs_probs = tap.wants("attn_probs") or (shared.key is not None and cfg.dropout > 0)
         mixed_BTNH = attention(q_BTNH, k_BSKH, v_BSKH, slots, cfg.attention, on_probs if needs_probs else None)
         mixed_BTNH = tap("mixed_heads", mixed_BTNH)
-        return linear(self, "out", "BTNH,NHD->BTD", mixed_BTNH, (N, H, D), residual_std(cfg)), kv
+        w_out_NHD = weight(self, "out", (N, H, D), residual_std(cfg))
+        return biased(self, "out", product(mixed_BTNH, w_out_NHD.astype(mixed_BTNH.dtype), 2), (D,)), kv
 
 
 class Mlp(nn.Module):
@@ -142,8 +156,17 @@ class Mlp(nn.Module):
     @nn.compact
     def __call__(self, x_BTD: Array, tap: Tap) -> Array:
         cfg, C, D, F = self.cfg, GATES[self.cfg.mlp], self.cfg.d_model, self.cfg.d_hidden
-        hidden_BTF = tap("mlp_hidden", HIDDEN[cfg.mlp](linear(self, "in", "BTD,CDF->CBTF", x_BTD, (C, D, F))))
-        return linear(self, "out", "BTF,FD->BTD", hidden_BTF, (F, D), residual_std(cfg))
+        w_in_CDF = weight(self, "in", (C, D, F))
+        gates = [product(x_BTD, w_in_CDF[c].astype(x_BTD.dtype), 1) for c in range(C)]
+        if cfg.bias:
+            b_in_CF = self.param("b_in", nn.initializers.zeros, (C, F), jnp.float32).astype(x_BTD.dtype)
+            gates = [gate_BTF + b_in_CF[c, None, None] for c, gate_BTF in enumerate(gates)]
+        hidden = HIDDEN[cfg.mlp]
+        if cfg.remat == "none":  # it costs less to compute anew than to write and read
+            hidden = jax.checkpoint(hidden, prevent_cse=not cfg.scan)
+        hidden_BTF = tap("mlp_hidden", hidden(*gates))
+        w_out_FD = weight(self, "out", (F, D), residual_std(cfg))
+        return biased(self, "out", product(hidden_BTF, w_out_FD.astype(hidden_BTF.dtype), 1), (D,))
 
 
 class Block(nn.Module):

@@ -34,6 +34,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from gptjax import tree
 from gptjax.config import BadInput, ModelConfig
+from gptjax.model import product
 from gptjax.model.attention import Slots
 from gptjax.model.blocks import STD, Block, Norm, Shared, Tap, dropout, rope_angles
 
@@ -48,8 +49,8 @@ POINTS = (  # what edits and captures may name; all but the last are of each lay
     "final",  # B T D, the output of the last norm; its edit is given layer = n_layers
 )
 POLICIES = {  # what the backward pass of a layer finds saved
-    # A weight's matmul has no batch axes; scores and mixing have, so the T x S arrays are recomputed.
-    "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+    # Products with weights; scores and mixing, of T x S arrays, are recomputed.
+    "dots": jax.checkpoint_policies.save_only_these_names(product.NAME),
     "full": jax.checkpoint_policies.nothing_saveable,
 }
 

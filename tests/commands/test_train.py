@@ -71,7 +71,7 @@ def finished(tmp_path_factory, command):
 def test_a_run_leaves_its_record(finished):
     header = json.loads((finished / "run.json").read_text())
     assert {"config", "command", "git_commit", "versions", "devices", "started", "name", "tags", "note"} <= set(header)
-    assert header["config"]["model"]["d_model"] == 32 and header["attention"] == "reference"
+    assert header["config"]["model"]["d_model"] == 32 and header["attention"] == "blockwise"
     nll = lines(finished)
     assert list(nll) == list(range(12))
     assert nll[0] == pytest.approx(np.log(256), abs=0.1) and nll[11] < nll[0] - 0.4

@@ -1,0 +1,53 @@
+"""Activations times weights, with a backward pass that each platform multiplies fast.
+
+The gradient of a weight sums over batch and position. XLA's CPU backend transposes a whole operand in memory before a
+product that sums over two axes, which doubles the time of a training step; over one merged axis it multiplies in place.
+GPU and TPU do not care, and there merging would tear apart positions that a mesh divides, so only the CPU merges.
+"""
+
+import functools
+import math
+
+import jax
+from jax.ad_checkpoint import checkpoint_name
+from jaxtyping import Array
+
+NAME = "product"  # under which `jax.checkpoint` policies know what `product` returns
+
+
+def product(x: Array, w: Array, n: int) -> Array:
+    """x summed with w over the last n axes of x and the first n of w."""
+    return checkpoint_name(multiplied(x, w, n), NAME)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def multiplied(x: Array, w: Array, n: int) -> Array:
+    return contract(x, w, tuple(range(x.ndim - n, x.ndim)), tuple(range(n)))
+
+
+def forward(x: Array, w: Array, n: int) -> tuple[Array, tuple[Array, Array]]:
+    return multiplied(x, w, n), (x, w)
+
+
+def backward(n: int, saved: tuple[Array, Array], dy: Array) -> tuple[Array, Array]:
+    x, w = saved
+    rows = x.ndim - n  # axes that are neither inputs nor outputs of w
+    dx = contract(dy, w, tuple(range(rows, dy.ndim)), tuple(range(n, w.ndim)))
+
+    def merged(x: Array, dy: Array) -> Array:
+        n_rows, n_in = math.prod(x.shape[:rows]), math.prod(w.shape[:n])
+        x, dy = x.reshape(n_rows, n_in), dy.reshape(n_rows, -1)
+        dw = x.T @ dy if n_in <= dy.shape[1] else (dy.T @ x).T  # the longer side of the result innermost
+        return dw.reshape(w.shape)
+
+    def apart(x: Array, dy: Array) -> Array:
+        return contract(x, dy, tuple(range(rows)), tuple(range(rows)))
+
+    return dx, jax.lax.platform_dependent(x, dy, cpu=merged, default=apart)
+
+
+multiplied.defvjp(forward, backward)
+
+
+def contract(a: Array, b: Array, over_a: tuple[int, ...], over_b: tuple[int, ...]) -> Array:
+    return jax.lax.dot_general(a, b, ((over_a, over_b), ((), ())))

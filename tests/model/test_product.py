@@ -1,0 +1,51 @@
+"""`product` against einsum, and what the CPU's compiler makes of its backward pass."""
+
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from gptjax.model.product import product
+
+CASES = [  # of x, of w, axes summed
+    ((3, 5, 8), (8, 6), "BTD,DF->BTF", 1),
+    ((3, 5, 6), (6, 8), "BTF,FD->BTD", 1),
+    ((3, 5, 8), (8, 3, 4, 2), "BTD,DCNH->BTCNH", 1),
+    ((3, 5, 4, 2), (4, 2, 8), "BTNH,NHD->BTD", 2),
+]
+
+
+@pytest.mark.parametrize(("x_shape", "w_shape", "equation", "n"), CASES, ids=[case[2] for case in CASES])
+def test_value_and_gradients_are_einsums(x_shape, w_shape, equation, n):
+    with jax.enable_x64(True):
+        rng = np.random.default_rng(0)
+        x, w = (jnp.asarray(rng.normal(size=shape)) for shape in (x_shape, w_shape))
+        y, pull = jax.vjp(lambda x, w: product(x, w, n), x, w)
+        expected, pull_expected = jax.vjp(lambda x, w: jnp.einsum(equation, x, w), x, w)
+        np.testing.assert_allclose(y, expected, rtol=1e-12)
+        dy = jnp.asarray(rng.normal(size=y.shape))
+        for found, wanted in zip(pull(dy), pull_expected(dy), strict=True):
+            np.testing.assert_allclose(found, wanted, rtol=1e-11)
+
+
+def test_per_example_gradients():
+    """vmap goes through the rule: each example's gradient is its own."""
+    x_BTD, w_DF = jax.random.normal(jax.random.key(0), (3, 5, 8)), jax.random.normal(jax.random.key(1), (8, 6))
+    of_one = jax.grad(lambda w, x_TD: jnp.sum(jnp.sin(product(x_TD[None], w, 1))))
+    each = jax.vmap(of_one, in_axes=(None, 0))(w_DF, x_BTD)
+    for found, x_TD in zip(each, x_BTD, strict=True):
+        np.testing.assert_allclose(found, of_one(w_DF, x_TD), rtol=1e-5)
+
+
+def test_no_activation_is_transposed_on_a_cpu():
+    """The gradient of a plain einsum over batch and position copies an operand; this is what `product` is for."""
+
+    def transposed_rows(multiply):
+        loss = lambda x, w: jnp.sum(jnp.sin(multiply(x, w)))
+        step = jax.jit(jax.grad(loss, argnums=(0, 1))).lower(jnp.ones((4, 96, 32)), jnp.ones((32, 48))).compile()
+        return re.findall(r"f32\[(?:48|32),384\]", str(step.as_text()))
+
+    assert transposed_rows(lambda x, w: jnp.einsum("BTD,DF->BTF", x, w))
+    assert not transposed_rows(lambda x, w: product(x, w, 1))
