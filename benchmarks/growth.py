@@ -12,6 +12,7 @@ import argparse
 import gc
 import math
 import os
+import pathlib
 import statistics
 import sys
 import time
@@ -31,7 +32,7 @@ from gptjax.training import sharding, step
 from tests.tiny import make_batch
 
 MARGIN = 0.15  # of an exponent
-SMALL = dict(layers=2, heads=4, width=128, context=256, vocab=256, batch=4)
+SMALL = dict(layers=2, heads=4, width=128, context=256, vocab=256, batch=2)
 STEPS, SECONDS = 3, 0.5  # timed at each size: at least so many steps, for at least so long
 MIB = 2**20
 
@@ -52,12 +53,12 @@ LINES = (
         (256, 512, 1024, 2048, 4096, 8192),
         lambda T: SMALL | dict(context=T, batch=8192 // T),
     ),
-    Line("V", "vocabulary", tuple(2**n for n in (8, 10, 12, 14, 15, 16, 17)), lambda V: SMALL | dict(vocab=V)),
-    Line("L", "layers, in a loop", (2, 4, 8, 12, 24, 48, 96), lambda L: SMALL | dict(layers=L)),
+    Line("V", "vocabulary", tuple(2**n for n in (8, 11, 13, 15, 17)), lambda V: SMALL | dict(vocab=V)),
+    Line("L", "layers, in a loop", (2, 8, 24, 48, 96), lambda L: SMALL | dict(layers=L)),
     Line(
         "L",
         "layers, written out",
-        (2, 4, 8, 12, 24),
+        (2, 8, 12, 24),
         lambda L: SMALL | dict(layers=L),
         extra=("model.scan=False",),
         compile_exponent=1.0,
@@ -65,7 +66,7 @@ LINES = (
     Line(
         "batch",
         "tokens a step",
-        tuple(2**n for n in range(8, 15)),
+        tuple(2**n for n in (8, 10, 12, 13, 14)),
         lambda tokens: SMALL | dict(batch=tokens // SMALL["context"]),
     ),
 )
@@ -91,7 +92,7 @@ def measure(line: Line, size: int) -> dict[str, Any]:
         state, metrics = update(state, batch)
         jax.block_until_ready((state, metrics))
         seconds.append(time.perf_counter() - began)
-    memory = update.memory_analysis()
+    memory = update.memory_analysis()  # on a CPU its own peak leaves out what is temporary
     held = memory.argument_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes
     return {
         "size": size,
@@ -137,7 +138,7 @@ def verdicts(line: Line, rows: Sequence[Mapping]) -> list[dict[str, object]]:
                 "series": line.series,
                 "against": line.what,
                 "of": column,
-                "exponent": f"{measured:.2f}",
+                "exponent": f"{measured:z.2f}",
                 "theory": f"{theory:.2f}",
                 "": "GROWS TOO FAST" if measured > theory + MARGIN else "",
             }
@@ -178,7 +179,7 @@ COLOURS = {"ms a step": "#2c6fa6", "temporary MiB": "#c0392b", "compile s": "#7f
 
 def draw(plt: Any, found: Mapping[Line, Sequence[Mapping]], picture: str) -> None:
     """A panel for each series: measured against size, and from the middle of the sizes on theory's slope, dashed."""
-    figure, grid = plt.subplots(2, 2, figsize=(10, 7.5), layout="constrained")
+    figure, grid = plt.subplots(2, 2, figsize=(11, 7.5), layout="constrained")
     panels = dict(zip(dict.fromkeys(line.series for line in LINES), grid.flat, strict=True))
     for series, axes in panels.items():
         lines = [line for line in found if line.series == series]
@@ -187,15 +188,21 @@ def draw(plt: Any, found: Mapping[Line, Sequence[Mapping]], picture: str) -> Non
             draw_line(axes, line, found[line], len(lines) > 1, filled=number == 0)
         if lines:
             sizes = lines[0].sizes
-            axes.set(xscale="log", yscale="log", title=series + ": " + lines[0].what.split(",")[0])
-            axes.set_xlabel(lines[0].what if len(lines) == 1 else "layers")
+            axes.set(xscale="log", yscale="log")
+            axes.set_title(f"{series}: {lines[0].what if len(lines) == 1 else 'layers'}")
             axes.set_xticks(sizes, [f"{size:,}" for size in sizes], fontsize=8)
             axes.minorticks_off()
-            axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.10g}")
+            low, high = axes.get_ylim()
+            axes.set_ylim(low, high * (high / low) ** (0.2 + 0.05 * len(lines)))  # room for the legend
+            ticks = [n * 10**power for power in range(-3, 7) for n in (1, 2, 5) if low <= n * 10**power <= high]
+            axes.set_yticks(ticks, [f"{tick:,g}" for tick in ticks], fontsize=8)
             axes.grid(axis="y", color="#e6e6e6", lw=0.6)
             axes.spines[["top", "right"]].set_visible(False)
-            axes.legend(frameon=False, fontsize=7, handlelength=2.5)
-    figure.suptitle(f"A training step of a small model on {jax.devices()[0].device_kind}; dashed: theory's slope")
+            axes.legend(
+                frameon=False, fontsize=7, handlelength=1.8, columnspacing=1, loc="upper left", ncols=len(lines)
+            )
+    title = f"A training step of a small model on {jax.devices()[0].device_kind}"
+    figure.suptitle(f"{title}: exponents, in brackets and dashed those of theory")
     figure.savefig(picture, dpi=150)
 
 
@@ -207,14 +214,14 @@ def draw_line(axes: Any, line: Line, rows: Sequence[Mapping], several: bool, fil
     for column, theory in theories.items():
         style = dict(color=COLOURS[column], lw=1.4, ms=5, mfc=COLOURS[column] if filled else "white")
         name = column + (f", {line.what.split(', ')[1]}" if several else "")
-        label = f"{name}: size^{exponent(rows, column):.2f}, theory {theory:.2f}"
+        label = f"{name}: {exponent(rows, column):z.2f} ({theory:.2f})"
         axes.plot([row["size"] for row in rows], [row[column] for row in rows], "o-", label=label, **style)
         first = upper(rows)[0][column]
         axes.plot(high, [first * (size / high[0]) ** theory for size in high], "--", color="black", lw=1)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(description="step time and memory against T, V, L and batch")[0])
     every = list(dict.fromkeys(line.series for line in LINES))
     parser.add_argument("--series", default=",".join(every), metavar="NAME,...", help="(default: %(default)s)")
     parser.add_argument("--png", metavar="FILE", help="a picture of it all")
@@ -222,7 +229,9 @@ def main() -> None:
     chosen = flags.series.split(",")
     if unknown := [name for name in chosen if name not in every]:
         raise SystemExit(f"--series={flags.series}: there is no {unknown[0]!r}; there are {', '.join(every)}")
-    plt = plots() if flags.png else None  # refused before the minutes of measuring
+    if flags.png and not pathlib.Path(flags.png).parent.is_dir():
+        raise SystemExit(f"--png={flags.png}: no such folder")
+    plt = plots() if flags.png else None  # refused, as above, before the minutes of measuring
     jax.config.update("jax_enable_compilation_cache", False)  # a program that is found takes no time to compile
     found = {line: run(line) for line in LINES if line.series in chosen}
     print()

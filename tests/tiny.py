@@ -35,7 +35,8 @@ def make_batch(cfg: config.Config, step: int = 0, weights: str = "ones") -> Batc
     tokens = rng.integers(0, cfg.model.vocab_size, (shape[0], shape[1] + 1)).astype(np.int32)
     kept = np.ones(shape) if weights == "ones" else rng.random(shape) < rng.random((shape[0], 1))
     positions = np.broadcast_to(np.arange(shape[1], dtype=np.int32), shape)
-    return Batch(tokens[:, :-1], tokens[:, 1:], kept.astype(np.float32), np.zeros(shape, np.int32), positions)
+    documents = (np.zeros(shape, np.int32), positions) if cfg.data.mask_documents else (None, None)
+    return Batch(tokens[:, :-1], tokens[:, 1:], kept.astype(np.float32), *documents)
 
 
 def mesh_of(*sizes: int) -> Mesh:

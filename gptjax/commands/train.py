@@ -149,8 +149,9 @@ def compile_update(cfg: Config, mesh: Mesh) -> Callable:
     """The train step as an executable: it refuses other shapes, so nothing can recompile it later."""
     places = jax.sharding.NamedSharding(mesh, sharding.BATCH)
     shape = cfg.batch_size, cfg.model.context
-    kinds = Batch(np.int32, np.int32, np.float32, np.int32, np.int32)
-    batch = Batch(*(jax.ShapeDtypeStruct(shape, kind, sharding=places) for kind in kinds))
+    of_documents = np.int32 if cfg.data.mask_documents else None
+    kinds = Batch(np.int32, np.int32, np.float32, of_documents, of_documents)
+    batch = jax.tree.map(lambda kind: jax.ShapeDtypeStruct(shape, kind, sharding=places), kinds)
     return step.make_update(cfg, mesh).lower(step.abstract_state(cfg, mesh), batch).compile()
 
 

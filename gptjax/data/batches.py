@@ -27,8 +27,9 @@ class Batch(NamedTuple):
     inputs_BT: Int32[Any, "B T"]
     targets_BT: Int32[Any, "B T"]
     weights_BT: Float32[Any, "B T"]  # 0 on targets past the end of the data, else 1
-    segments_BT: Int32[Any, "B T"]  # number of the document within the row; tokens attend only within theirs
-    positions_BT: Int32[Any, "B T"]  # since the start of the document, or of the row where that is later
+    # None where documents are not masked, so that no device looks for what cannot be there.
+    segments_BT: Int32[Any, "B T"] | None  # number of the document within the row; tokens attend only within theirs
+    positions_BT: Int32[Any, "B T"] | None  # since the start of the document, or of the row where that is later
 
 
 class Batches:
@@ -118,7 +119,9 @@ def make_batch(
     at_T = np.arange(inputs_BT.shape[1], dtype=np.int32)
     n_targets_B = np.clip(ends_B - 1 - starts_B, 0, len(at_T)).astype(np.int32)  # else int64 for every token
     weights_BT = (at_T < n_targets_B[:, None]).astype(np.float32)
-    opens_BT = (inputs_BT == end_of_text) & mask_documents
+    if not mask_documents:
+        return Batch(inputs_BT, targets_BT, weights_BT, None, None)
+    opens_BT = inputs_BT == end_of_text
     segments_BT = np.cumsum(opens_BT, axis=1, dtype=np.int32)
     opened_BT = np.where(opens_BT, at_T, np.int32(0))
     positions_BT = at_T - np.maximum.accumulate(opened_BT, axis=1, out=opened_BT)

@@ -50,7 +50,8 @@ def tiled(q_BKGTH: Array, k_BKSH: Array, v_BKSH: Array, segments_BT: Segments) -
 
 def forward(q_BKGTH: Array, k_BKSH: Array, v_BKSH: Array, segments_BT: Segments) -> tuple[Array, tuple]:
     """What each query sees, and what the backward pass needs."""
-    T, wide = q_BKGTH.shape[3], jnp.promote_types(q_BKGTH.dtype, jnp.float32)
+    q_BKGTH, segments_BT = tied(q_BKGTH, segments_BT)
+    wide = jnp.promote_types(q_BKGTH.dtype, jnp.float32)
     rows_BKGT1 = (*q_BKGTH.shape[:4], 1)
 
     def meet(carry: tuple, at: tuple, size: tuple) -> tuple:
@@ -65,7 +66,7 @@ def forward(q_BKGTH: Array, k_BKSH: Array, v_BKSH: Array, segments_BT: Segments)
         return put(mixed_BKGTH, mixed_BKGtH, at[0]), put(top_BKGT1, new_BKGt1, at[0]), put(sum_BKGT1, sum_BKGt1, at[0])
 
     start = jnp.zeros(q_BKGTH.shape, wide), jnp.full(rows_BKGT1, MASKED, wide), jnp.zeros(rows_BKGT1, wide)
-    mixed_BKGTH, top_BKGT1, sum_BKGT1 = over_tiles(T, meet, start)
+    mixed_BKGTH, top_BKGT1, sum_BKGT1 = over_tiles(q_BKGTH, meet, start)
     mixed_BKGTH = (mixed_BKGTH / sum_BKGT1).astype(q_BKGTH.dtype)
     return mixed_BKGTH, (q_BKGTH, k_BKSH, v_BKSH, segments_BT, mixed_BKGTH, top_BKGT1 + jnp.log(sum_BKGT1))
 
@@ -73,7 +74,7 @@ def forward(q_BKGTH: Array, k_BKSH: Array, v_BKSH: Array, segments_BT: Segments)
 def backward(saved: tuple, d_BKGTH: Array) -> tuple[Array, Array, Array, None]:
     """Gradients by the output's, `d`; with P the weights, dS = P (d V^T - rowsum(d * output))."""
     q_BKGTH, k_BKSH, v_BKSH, segments_BT, mixed_BKGTH, log_sum_BKGT1 = saved
-    (*_, T, H), wide = q_BKGTH.shape, log_sum_BKGT1.dtype
+    H, wide = q_BKGTH.shape[-1], log_sum_BKGT1.dtype
     mean_BKGT1 = jnp.sum(d_BKGTH.astype(wide) * mixed_BKGTH.astype(wide), axis=-1, keepdims=True)
 
     def meet(carry: tuple, at: tuple, size: tuple) -> tuple:
@@ -91,25 +92,32 @@ def backward(saved: tuple, d_BKGTH: Array) -> tuple[Array, Array, Array, None]:
         )
 
     start = tuple(jnp.zeros(x.shape, wide) for x in (q_BKGTH, k_BKSH, v_BKSH))
-    dq_BKGTH, dk_BKSH, dv_BKSH = over_tiles(T, meet, start)
+    dq_BKGTH, dk_BKSH, dv_BKSH = over_tiles(q_BKGTH, meet, start)
     return dq_BKGTH.astype(q_BKGTH.dtype), dk_BKSH.astype(k_BKSH.dtype), dv_BKSH.astype(v_BKSH.dtype), None
 
 
 tiled.defvjp(forward, backward)
 
 
-def over_tiles(T: int, meet: Callable[[Any, tuple, tuple], Any], carry: Any) -> Any:
+def over_tiles(q_BKGTH: Array, meet: Callable[[Any, tuple, tuple], Any], carry: Any) -> Any:
     """`carry = meet(carry, (first query, first key), (queries, keys))` over the tiles of the lower triangle, each row's
     from left to right."""
+    T = q_BKGTH.shape[3]
     if T <= WRITTEN_OUT:
         block = max(BLOCK, -(-T // BLOCKS))
         for first in range(0, T, block):
             rows = min(block, T - first)
             carry = meet(carry, (first, 0), (rows, first + rows))
         return carry
-    places = [(row, column) for row in range(0, T, TILE) for column in range(0, row + 1, TILE)]
+    places = jnp.array([(row, column) for row in range(0, T, TILE) for column in range(0, row + 1, TILE)])
     step = lambda carry, at: (meet(carry, (at[0], at[1]), (TILE, TILE)), None)
-    return jax.lax.scan(step, carry, jnp.array(places))[0]
+    return jax.lax.scan(step, carry, tied(q_BKGTH, places)[1])[0]
+
+
+def tied(q_BKGTH: Array, x: Any) -> tuple[Array, Any]:
+    """Both as they are, x made to wait for q. The mask of a tile depends on nothing that a layer computes, so the loop
+    over layers would make the masks of all tiles beforehand and hold them: T^2 bytes."""
+    return jax.lax.optimization_barrier((q_BKGTH, x))
 
 
 def scores(q_BKGTH: Array, k_BKSH: Array, segments_BT: Segments, at: tuple, size: tuple) -> Float[Array, "B K G t s"]:

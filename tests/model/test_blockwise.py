@@ -1,5 +1,7 @@
 """Attention by tiles against the reference, written out and in its loop, and the memory it holds."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,6 +9,7 @@ import pytest
 
 from gptjax.model import attention, blockwise
 from gptjax.model.attention import Slots
+from tests.model.small import CONFIGS, mean_nll, noisy
 
 H = 8
 
@@ -88,3 +91,21 @@ def test_half_of_the_square_is_skipped():
         return analysis["flops"]
 
     assert flops("blockwise") < 0.7 * flops("reference")
+
+
+def test_the_loop_over_layers_holds_no_masks(monkeypatch):
+    """At one number of tokens, a model's memory does not depend on the length, with documents and without."""
+    monkeypatch.setattr(blockwise, "TILE", 32)
+    monkeypatch.setattr(blockwise, "WRITTEN_OUT", 0)
+
+    def held(B, T, packed):
+        cfg = dataclasses.replace(CONFIGS["modern"], attention="blockwise", context=T)
+        tokens_BT = jax.ShapeDtypeStruct((B, T), jnp.int32)
+        segments_BT = tokens_BT if packed else None
+        loss = lambda params, tokens_BT, segments_BT: mean_nll(params, tokens_BT, cfg, segments_BT=segments_BT)
+        analysis = jax.jit(jax.grad(loss)).lower(noisy(cfg), tokens_BT, segments_BT).compile().memory_analysis()
+        assert analysis is not None
+        return analysis.temp_size_in_bytes
+
+    for packed in (False, True):
+        assert held(1, 1024, packed) < 1.2 * held(16, 64, packed)
