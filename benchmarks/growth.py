@@ -221,7 +221,7 @@ def draw_line(axes: Any, line: Line, rows: Sequence[Mapping], several: bool, fil
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="step time and memory against T, V, L and batch")[0])
+    parser = argparse.ArgumentParser(description="step time and memory against T, V, L and batch")
     every = list(dict.fromkeys(line.series for line in LINES))
     parser.add_argument("--series", default=",".join(every), metavar="NAME,...", help="(default: %(default)s)")
     parser.add_argument("--png", metavar="FILE", help="a picture of it all")
