@@ -25,7 +25,7 @@ import numpy as np
 from benchmarks.contest import print_machine, print_table
 from benchmarks.step import overrides
 from gptjax import config
-from gptjax.commands.train import compile_update
+from gptjax.commands.train import trace_update
 from gptjax.config import Config
 from gptjax.planning import flops
 from gptjax.training import sharding, step
@@ -82,7 +82,7 @@ def measure(line: Line, size: int) -> dict[str, Any]:
     cfg = load(line, size)
     mesh = sharding.mesh(cfg.mesh)
     began = time.perf_counter()
-    update = compile_update(cfg, mesh)
+    update = trace_update(cfg, mesh).compile()
     compile_s = time.perf_counter() - began
     state = step.init_state(load(line, size, "model.scan=True"), mesh)  # the same numbers, compiled at once
     batch = sharding.put(make_batch(cfg), mesh)
@@ -93,6 +93,7 @@ def measure(line: Line, size: int) -> dict[str, Any]:
         jax.block_until_ready((state, metrics))
         seconds.append(time.perf_counter() - began)
     memory = update.memory_analysis()  # on a CPU its own peak leaves out what is temporary
+    assert memory is not None
     held = memory.argument_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes
     return {
         "size": size,

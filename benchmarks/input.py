@@ -19,7 +19,7 @@ import numpy as np
 
 from benchmarks.contest import print_machine, print_table
 from gptjax import config
-from gptjax.commands.train import compile_update
+from gptjax.commands.train import trace_update
 from gptjax.config import Config
 from gptjax.data import shards
 from gptjax.data.batches import Batches
@@ -65,7 +65,7 @@ def seconds_of(batches: Batches, steps: Iterable[int]) -> list[float]:
 def training_rate(cfg: Config, batches: Batches, steps: int) -> float:
     """Tokens a second of the compiled step alone, on one batch."""
     mesh = sharding.mesh(cfg.mesh)
-    update, state = compile_update(cfg, mesh), step.init_state(cfg, mesh)
+    update, state = trace_update(cfg, mesh).compile(), step.init_state(cfg, mesh)
     batch = sharding.put(batches(0), mesh)
     found = []
     for _ in range(steps):

@@ -22,6 +22,8 @@ CACHE = "~/.cache/gptjax/xla"  # compiled programs, found again by the next star
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command; every expected failure ends in one line on stderr and an exit code."""
+    if argv is None:
+        ask_for_huge_pages()
     parser = make_parser()
     flags, rest = parser.parse_known_args(argv)
     try:
@@ -124,6 +126,17 @@ def run_generate(flags: argparse.Namespace, overrides: list[str]) -> int:
         flags.seed,
         flags.samples,
     )
+
+
+def ask_for_huge_pages() -> None:
+    """Starts this process anew, in 20 ms, with the one setting that glibc reads only at its own start.
+
+    XLA's CPU backend takes and returns the memory of a step at each step, and a sixth of a small step is page faults of
+    4 KiB each; with huge pages there are 512 times fewer. Who has set GLIBC_TUNABLES is left in peace.
+    """
+    if sys.platform == "linux" and "GLIBC_TUNABLES" not in os.environ:
+        os.environ["GLIBC_TUNABLES"] = "glibc.malloc.hugetlb=1"
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 
 def start_jax() -> None:

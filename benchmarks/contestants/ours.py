@@ -8,7 +8,7 @@ import numpy as np
 
 from benchmarks.contest import serve
 from gptjax import config
-from gptjax.commands.train import compile_update
+from gptjax.commands.train import trace_update
 from gptjax.planning import flops
 from gptjax.training import sharding, step
 from tests.tiny import make_batch
@@ -18,7 +18,7 @@ def main(overrides: list[str]) -> None:
     cfg = config.load("configs/base.py", overrides)
     mesh = sharding.mesh(cfg.mesh)
     started = time.perf_counter()
-    update = compile_update(cfg, mesh)
+    update = trace_update(cfg, mesh).compile()
     compile_s = time.perf_counter() - started
     state = step.init_state(cfg, mesh)
     batch = sharding.put(make_batch(cfg), mesh)
@@ -32,10 +32,12 @@ def main(overrides: list[str]) -> None:
         jax.block_until_ready(state)
         return time.perf_counter() - started
 
+    memory = update.memory_analysis()
+    assert memory is not None
     ready = dict(
         version=f"jax {jax.__version__}",
         compile_s=compile_s,
-        temporary_gib=update.memory_analysis().temp_size_in_bytes / 2**30,
+        temporary_gib=memory.temp_size_in_bytes / 2**30,
         tokens=cfg.batch_tokens,
         flops=flops.train_flops_per_token(cfg.model) * cfg.batch_tokens,
         peak_flops=matmul_peak(),

@@ -93,8 +93,9 @@ def train(opened: Opened, stop: Stop) -> int:
     with contextlib.ExitStack() as stack:
         keep = Checkpoints(f"{workdir}/checkpoints", keep_last=cfg.keep_last, keep_every=cfg.keep_every)
         stack.callback(keep.close)
+        traced = trace_update(cfg, opened.mesh)  # not in the thread: JAX traces in one thread at a time
         with concurrent.futures.ThreadPoolExecutor(1) as pool:  # XLA compiles the step while the state is made or read
-            compiling = pool.submit(compile_update, cfg, opened.mesh)
+            compiling = pool.submit(traced.compile)
             state, origin = first_state(opened, keep)
             update = compiling.result()
         log = RunLog(workdir, cfg.log, primary=jax.process_index() == 0)
@@ -145,14 +146,14 @@ def train_batches(cfg: Config, data: Prepared, rows: slice) -> Batches:
     )
 
 
-def compile_update(cfg: Config, mesh: Mesh) -> Callable:
-    """The train step as an executable: it refuses other shapes, so nothing can recompile it later."""
+def trace_update(cfg: Config, mesh: Mesh) -> jax.stages.Lowered:
+    """The train step, to be compiled ahead of time: an executable refuses other shapes, so nothing recompiles it."""
     places = jax.sharding.NamedSharding(mesh, sharding.BATCH)
     shape = cfg.batch_size, cfg.model.context
     of_documents = np.int32 if cfg.data.mask_documents else None
     kinds = Batch(np.int32, np.int32, np.float32, of_documents, of_documents)
     batch = jax.tree.map(lambda kind: jax.ShapeDtypeStruct(shape, kind, sharding=places), kinds)
-    return step.make_update(cfg, mesh).lower(step.abstract_state(cfg, mesh), batch).compile()
+    return step.make_update(cfg, mesh).lower(step.abstract_state(cfg, mesh), batch)
 
 
 def first_state(opened: Opened, keep: Checkpoints) -> tuple[TrainState, dict | None]:

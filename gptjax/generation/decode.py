@@ -1,5 +1,6 @@
 """Prefill, then one token at a time through the key/value cache, inside one compiled loop."""
 
+import dataclasses
 import functools
 
 import jax
@@ -72,6 +73,7 @@ def generate(
     """
     if len(prompt) == 0:
         raise BadInput("--prompt: is empty; give at least one character")
+    cfg = dataclasses.replace(cfg, scan=True)  # one layer to compile, and the same numbers
     text_BT = np.broadcast_to(np.asarray(prompt, np.int32), (n_samples, len(prompt)))
     length = len(prompt) + n_tokens
     while (missing := length - text_BT.shape[1]) > 0:

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import types
 
 import jax
 import numpy as np
@@ -181,7 +182,7 @@ def test_out_of_memory_is_one_line_of_advice(command, tmp_path, capsys, monkeypa
     def exhausted(*_):
         raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 99 bytes")
 
-    monkeypatch.setattr(train, "compile_update", lambda *_: exhausted)
+    monkeypatch.setattr(train, "trace_update", lambda *_: types.SimpleNamespace(compile=lambda: exhausted))
     assert on_one_device(command(tmp_path / "run")) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1 and "accumulate" in error and "remat" in error and "mesh" in error
@@ -204,7 +205,7 @@ def test_out_of_memory_is_one_line_of_advice(command, tmp_path, capsys, monkeypa
     ],
 )
 def test_bad_input_is_refused_in_one_line_before_any_compile(flags, words, command, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(train, "compile_update", lambda *_: pytest.fail("compiled"))
+    monkeypatch.setattr(train, "trace_update", lambda *_: pytest.fail("compiled"))
     assert cli.main([*command(tmp_path / "run"), *flags]) == 2
     error = capsys.readouterr().err
     assert words in error and error.count("\n") == 1 and error.startswith("gptjax: ")
@@ -242,7 +243,7 @@ def test_a_store_whose_package_is_missing_names_the_extra(command, capsys, monke
     ],
 )
 def test_a_resume_that_the_rules_forbid_is_refused(changes, words, finished, command, capsys, monkeypatch):
-    monkeypatch.setattr(train, "compile_update", lambda *_: pytest.fail("compiled"))
+    monkeypatch.setattr(train, "trace_update", lambda *_: pytest.fail("compiled"))
     before = (finished / "run.json").read_bytes()
     assert cli.main(command(finished, **({"n_steps": 20} | changes))) == 2
     assert words in capsys.readouterr().err
