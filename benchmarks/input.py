@@ -49,8 +49,16 @@ def sparse_store(folder: pathlib.Path, vocab_size: int) -> pathlib.Path:
     return folder
 
 
-def batches_of(store: Store, batch_size: int, context: int) -> Batches:
-    return Batches([store], [1.0], batch_size=batch_size, context=context, seed=0, mask_documents=True, end_of_text=1)
+def batches_of(store: Store, batch_size: int, context: int, mask_documents: bool = True) -> Batches:
+    return Batches(
+        [store],
+        [1.0],
+        batch_size=batch_size,
+        context=context,
+        seed=0,
+        mask_documents=mask_documents,
+        end_of_text=1,
+    )
 
 
 def seconds_of(batches: Batches, steps: Iterable[int]) -> list[float]:
@@ -82,7 +90,7 @@ def row(what: str, measured: float, unit: str, bar: str, holds: bool) -> dict[st
 
 def rate_row(file: str, folder: pathlib.Path, steps: int) -> dict[str, object]:
     cfg = config.load(file, [])
-    batches = batches_of(shards.open_store(folder), cfg.batch_size, cfg.model.context)
+    batches = batches_of(shards.open_store(folder), cfg.batch_size, cfg.model.context, cfg.data.mask_documents)
     eaten = training_rate(cfg, batches, steps)
     made = cfg.batch_tokens / statistics.median(seconds_of(batches, range(FAR, FAR + 200)))
     what = f"{file}: {made:,.0f} tokens/s, training {eaten:,.0f}"

@@ -36,7 +36,10 @@ def overrides(layers: int, heads: int, width: int, context: int, vocab: int, bat
 
 
 def ours(shape: dict[str, int], extra: list[str]) -> Contestant:
-    return Contestant([sys.executable, "-m", "benchmarks.contestants.ours", *overrides(**shape), *extra])
+    return Contestant(
+        [sys.executable, "-m", "benchmarks.contestants.ours", *overrides(**shape), *extra],
+        env={"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"},  # as `gptjax` sets it for itself
+    )
 
 
 def peer(name: str, python: str, folder: str, shape: dict[str, int]) -> Contestant:
@@ -68,6 +71,7 @@ def main() -> None:
     parser.add_argument("--nanodo_python", metavar="PYTHON", default=sys.executable)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=2)
+    parser.add_argument("--warmup", type=int, default=2, help="steps before the first round")
     parser.add_argument("--ours", action="append", default=[], metavar="KEY=VALUE", help="a key of our config")
     parser.add_argument("--against", action="append", default=[], metavar="KEY=VALUE,...", help="ours once more, so")
     flags = parser.parse_args()
@@ -79,7 +83,7 @@ def main() -> None:
         contestants["nanogpt"] = peer("nanogpt", flags.torch, flags.nanogpt, shape)
     if flags.nanodo:
         contestants["nanodo"] = peer("nanodo", flags.nanodo_python, flags.nanodo, shape)
-    timings = in_turn(contestants, flags.rounds, flags.steps)
+    timings = in_turn(contestants, flags.rounds, flags.steps, flags.warmup)
     flops, peak = (contestants["gptjax"].ready[key] for key in ("flops", "peak_flops"))
     for contestant in contestants.values():
         contestant.close()

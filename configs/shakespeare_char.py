@@ -2,9 +2,10 @@
 
 gptjax train --config=configs/shakespeare_char.py --workdir=runs/shakespeare_char
 
-Hardware: 2 CPU cores. Wall time: SECONDS s, of which half is start-up, compiling and the sample.
-Final loss: NATS nats a character over all held-out text (TFDS validation and test together, the last tenth).
-LONG
+Hardware: 2 CPU cores. Wall time: 17 s, of which half is start-up, compiling and the sample.
+Final loss: 1.87 nats a character over all held-out text (TFDS validation and test together, the last tenth).
+With --config.n_steps=1300 --config.model.context=128 --config.model.n_layers=3 --config.model.d_hidden=512: 1.59 nats
+in 115 s beside other work (one seed).
 """
 
 from ml_collections import ConfigDict
