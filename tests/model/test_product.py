@@ -32,11 +32,13 @@ def test_value_and_gradients_are_einsums(x_shape, w_shape, equation, n):
 
 def test_per_example_gradients():
     """vmap goes through the rule: each example's gradient is its own."""
-    x_BTD, w_DF = jax.random.normal(jax.random.key(0), (3, 5, 8)), jax.random.normal(jax.random.key(1), (8, 6))
-    of_one = jax.grad(lambda w, x_TD: jnp.sum(jnp.sin(product(x_TD[None], w, 1))))
-    each = jax.vmap(of_one, in_axes=(None, 0))(w_DF, x_BTD)
-    for found, x_TD in zip(each, x_BTD, strict=True):
-        np.testing.assert_allclose(found, of_one(w_DF, x_TD), rtol=1e-5)
+    with jax.enable_x64(True):
+        rng = np.random.default_rng(1)
+        x_BTD, w_DF = jnp.asarray(rng.normal(size=(3, 5, 8))), jnp.asarray(rng.normal(size=(8, 6)))
+        of_one = jax.grad(lambda w, x_TD: jnp.sum(jnp.sin(product(x_TD[None], w, 1))))
+        each = jax.vmap(of_one, in_axes=(None, 0))(w_DF, x_BTD)
+        for found, x_TD in zip(each, x_BTD, strict=True):
+            np.testing.assert_allclose(found, of_one(w_DF, x_TD), rtol=1e-10, atol=1e-13)
 
 
 def test_no_activation_is_transposed_on_a_cpu():
