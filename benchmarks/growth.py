@@ -24,7 +24,7 @@ import numpy as np
 
 from benchmarks.contest import print_machine, print_table
 from benchmarks.step import overrides
-from gptjax import config
+from gptjax import config, mesh
 from gptjax.commands.train import trace_update
 from gptjax.config import Config
 from gptjax.planning import flops
@@ -80,12 +80,12 @@ def load(line: Line, size: int, *extra: str) -> Config:
 def measure(line: Line, size: int) -> dict[str, Any]:
     """A row of the table."""
     cfg = load(line, size)
-    mesh = sharding.mesh(cfg.mesh)
+    on = mesh.make(cfg.mesh)
     began = time.perf_counter()
-    update = trace_update(cfg, mesh).compile()
+    update = trace_update(cfg, on).compile()
     compile_s = time.perf_counter() - began
-    state = step.init_state(load(line, size, "model.scan=True"), mesh)  # the same numbers, compiled at once
-    batch = sharding.put(make_batch(cfg), mesh)
+    state = step.init_state(load(line, size, "model.scan=True"), on)  # the same numbers, compiled at once
+    batch = sharding.put(make_batch(cfg), on)
     seconds: list[float] = []
     while len(seconds) <= STEPS or sum(seconds[1:]) < SECONDS:
         began = time.perf_counter()

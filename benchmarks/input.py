@@ -18,7 +18,7 @@ import jax
 import numpy as np
 
 from benchmarks.contest import print_machine, print_table
-from gptjax import config
+from gptjax import config, mesh
 from gptjax.commands.train import trace_update
 from gptjax.config import Config
 from gptjax.data import shards
@@ -72,9 +72,9 @@ def seconds_of(batches: Batches, steps: Iterable[int]) -> list[float]:
 
 def training_rate(cfg: Config, batches: Batches, steps: int) -> float:
     """Tokens a second of the compiled step alone, on one batch."""
-    mesh = sharding.mesh(cfg.mesh)
-    update, state = trace_update(cfg, mesh).compile(), step.init_state(cfg, mesh)
-    batch = sharding.put(batches(0), mesh)
+    on = mesh.make(cfg.mesh)
+    update, state = trace_update(cfg, on).compile(), step.init_state(cfg, on)
+    batch = sharding.put(batches(0), on)
     found = []
     for _ in range(steps):
         started = time.perf_counter()

@@ -4,9 +4,8 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh
 
-from gptjax import config
+from gptjax import config, mesh
 from gptjax.data.batches import Batch
-from gptjax.training import sharding
 
 SIZES = [
     "model.vocab_size=64",
@@ -42,4 +41,4 @@ def make_batch(cfg: config.Config, step: int = 0, weights: str = "ones") -> Batc
 def mesh_of(*sizes: int) -> Mesh:
     """A mesh over the first devices, in the house's order of axes."""
     devices = jax.devices()[: int(np.prod(sizes))]
-    return jax.make_mesh(sizes, sharding.AXES, axis_types=(AxisType.Auto,) * len(sizes), devices=devices)
+    return jax.make_mesh(sizes, mesh.AXES, axis_types=(AxisType.Auto,) * len(sizes), devices=devices)

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from benchmarks.contest import serve
-from gptjax import config
+from gptjax import config, mesh
 from gptjax.commands.train import trace_update
 from gptjax.planning import flops
 from gptjax.training import sharding, step
@@ -16,12 +16,12 @@ from tests.tiny import make_batch
 
 def main(overrides: list[str]) -> None:
     cfg = config.load("configs/base.py", overrides)
-    mesh = sharding.mesh(cfg.mesh)
+    on = mesh.make(cfg.mesh)
     started = time.perf_counter()
-    update = trace_update(cfg, mesh).compile()
+    update = trace_update(cfg, on).compile()
     compile_s = time.perf_counter() - started
-    state = step.init_state(cfg, mesh)
-    batch = sharding.put(make_batch(cfg), mesh)
+    state = step.init_state(cfg, on)
+    batch = sharding.put(make_batch(cfg), on)
 
     def run(n: int) -> float:
         nonlocal state

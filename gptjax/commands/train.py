@@ -12,7 +12,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from gptjax import config
+from gptjax import config, mesh
 from gptjax.commands.screen import Screen
 from gptjax.config import BadInput, Config
 from gptjax.data import batches, prepared
@@ -73,13 +73,13 @@ def open_run(cfg: Config, workdir: str, change_optimizer: bool) -> Opened:
     if before is not None:
         now = config.to_dict(cfg)
         changed = resume.check_resume(before["config"], now, run=workdir, change_optimizer=change_optimizer)
-    mesh = sharding.mesh(cfg.mesh)
-    rows = sharding.rows(cfg.batch_size, mesh)
-    step.abstract_state(cfg, mesh)  # for its refusal of a mesh that does not divide the model
+    on = mesh.make(cfg.mesh)
+    rows = sharding.rows(cfg.batch_size, on)
+    step.abstract_state(cfg, on)  # for its refusal of a mesh that does not divide the model
     if cfg.init_from:
         source.locate(cfg.init_from)
     data = prepared.prepare(cfg)
-    opened = Opened(cfg, workdir, mesh, rows, data, train_batches(cfg, data, rows), saved, changed)
+    opened = Opened(cfg, workdir, on, rows, data, train_batches(cfg, data, rows), saved, changed)
     if saved_meta is not None:
         resume.check_fingerprints(saved_meta, opened.meta, run=workdir)
     return opened
@@ -146,28 +146,28 @@ def train_batches(cfg: Config, data: Prepared, rows: slice) -> Batches:
     )
 
 
-def trace_update(cfg: Config, mesh: Mesh) -> jax.stages.Lowered:
+def trace_update(cfg: Config, on: Mesh) -> jax.stages.Lowered:
     """The train step, to be compiled ahead of time: an executable refuses other shapes, so nothing recompiles it."""
-    places = jax.sharding.NamedSharding(mesh, sharding.BATCH)
+    places = sharding.place(sharding.BATCH, on)
     shape = cfg.batch_size, cfg.model.context
     of_documents = np.int32 if cfg.data.mask_documents else None
     kinds = Batch(np.int32, np.int32, np.float32, of_documents, of_documents)
     batch = jax.tree.map(lambda kind: jax.ShapeDtypeStruct(shape, kind, sharding=places), kinds)
-    return step.make_update(cfg, mesh).lower(step.abstract_state(cfg, mesh), batch)
+    return step.make_update(cfg, on).lower(step.abstract_state(cfg, on), batch)
 
 
 def first_state(opened: Opened, keep: Checkpoints) -> tuple[TrainState, dict | None]:
     """The state to start from: the run's own checkpoint, the weights that `init_from` names, or fresh ones."""
-    cfg, mesh = opened.cfg, opened.mesh
+    cfg, on = opened.cfg, opened.mesh
     if opened.saved is not None:
-        return keep.restore(step.abstract_state(cfg, mesh), opened.saved)[0], None
+        return keep.restore(step.abstract_state(cfg, on), opened.saved)[0], None
     if not cfg.init_from:
-        return step.init_state(cfg, mesh), None
+        return step.init_state(cfg, on), None
     given = source.open_run(cfg.init_from)
     resume.check_weights(given.cfg.model, cfg.model, origin=cfg.init_from)
     if given.tokenizer.fingerprint != opened.data.tokenizer.fingerprint:
         raise BadInput(f"init_from={cfg.init_from}: its tokenizer is not this run's; set tokenizer.* as that run did")
-    return step.state_from(given.params, cfg, mesh), {"run": given.run, "step": given.step}
+    return step.state_from(given.params, cfg, on), {"run": given.run, "step": given.step}
 
 
 def make_evaluate(opened: Opened) -> Callable[[dict], dict[str, float]]:

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from jax.sharding import PartitionSpec as P
 
-from gptjax import tree
+from gptjax import mesh, tree
 from gptjax.config import BadInput, MeshConfig
 from gptjax.training import sharding, step
 from tests.tiny import make_batch, make_config, mesh_of
@@ -33,13 +33,13 @@ def test_a_parameter_that_no_rule_names_is_refused():
     ("sizes", "expected"), [((1, -1, 1, 1), (1, 8, 1, 1)), ((2, -1, 2, 1), (2, 2, 2, 1)), ((1, 2, -1, 2), (1, 2, 2, 2))]
 )
 def test_one_size_is_inferred(sizes, expected):
-    assert tuple(sharding.mesh(MeshConfig(*sizes)).shape.values()) == expected
+    assert tuple(mesh.make(MeshConfig(*sizes)).shape.values()) == expected
 
 
 @pytest.mark.parametrize("sizes", [(1, 3, 1, 1), (3, -1, 1, 1), (4, 4, 1, 1)])
 def test_an_impossible_mesh_is_refused(sizes):
     with pytest.raises(BadInput, match="does not fit 8 devices; try"):
-        sharding.mesh(MeshConfig(*sizes))
+        mesh.make(MeshConfig(*sizes))
 
 
 def test_a_mesh_that_does_not_divide_the_model_is_refused():
@@ -55,9 +55,9 @@ def test_rows_that_cannot_be_dealt_are_refused():
 
 
 def test_a_batch_is_cut_along_rows_and_positions():
-    mesh = mesh_of(2, 2, 1, 2)
+    on = mesh_of(2, 2, 1, 2)
     batch = make_batch(make_config())
-    placed = sharding.put(batch, mesh)
+    placed = sharding.put(batch, on)
     np.testing.assert_array_equal(placed.inputs_BT, batch.inputs_BT)
     assert {shard.data.shape for shard in placed.inputs_BT.addressable_shards} == {(2, 8)}
 
