@@ -38,6 +38,8 @@ def summed(
     The loss is sum over tokens of weight (nll + z_weight (log Z)^2) (Chowdhery et al. 2022, section 5). `key` is of the
     dropout, None without; `unpack` as in `gpt.forward`.
     """
+    if unpack is not None:  # once, for the embedding at both ends and for all chunks
+        params = params | tree.map_named(unpack, {name: leaf for name, leaf in params.items() if name != "blocks"})
     out = gpt.forward(
         params,
         batch.inputs_BT,
@@ -46,14 +48,12 @@ def summed(
         positions_BT=batch.positions_BT,
         key=key,
         capture=("final",),
-        unpack=unpack,
+        unpack=unpack and only_blocks(unpack),
     )
     if loss_cfg.n_chunks == 1:
         total, nll = weigh(out.logits_BTV, batch.targets_BT, batch.weights_BT, loss_cfg.z_weight)
     else:  # nobody reads out.logits_BTV, so XLA leaves them out
         head = {name: leaf for name, leaf in params.items() if name != "blocks"}
-        if unpack is not None:
-            head = tree.map_named(unpack, head)  # once, not once a chunk
 
         @jax.checkpoint
         def of_chunk(x_BtD: Array, targets_Bt: Array, weights_Bt: Array) -> Sums:
@@ -63,6 +63,10 @@ def summed(
         chunks = jax.tree.map(lambda x: in_chunks(x, loss_cfg.n_chunks), whole)
         total, nll = jax.tree.map(jnp.sum, jax.lax.map(lambda chunk: of_chunk(*chunk), chunks))
     return total, {"nll": nll, "n_tokens": jnp.sum(batch.weights_BT)}
+
+
+def only_blocks(unpack: Callable[[str, Any], Any]) -> Callable[[str, Any], Any]:
+    return lambda name, leaf: unpack(name, leaf) if name.startswith("blocks/") else leaf
 
 
 def weigh(

@@ -18,27 +18,42 @@ ROWS = ("replica", "data")  # the axes that divide a batch's rows
 BATCH = P(ROWS, "sequence")  # of B x T arrays
 
 # First match wins; a parameter that no row names is an error, not a replica. "data" is FSDP: each device keeps a part
-# and gathers the rest just before use. Under "blocks" the leading None is the layer axis.
+# and gathers the rest just before use. Under "blocks" the leading None is the layer axis. Of two specs the second holds
+# where there is no tensor axis and it alone cuts whole tiles of a TPU's memory.
 RULES = (
     (r"^(w_tok|w_head)$", P("tensor", "data")),
     (r"^w_pos$", P(None, "data")),
     (r"^blocks/attn/w_[qkv]$", P(None, "data", "tensor", None)),
     (r"^blocks/attn/w_out$", P(None, "tensor", None, "data")),
     (r"^blocks/attn/b_[qkv]$", P(None, "tensor", None)),
-    (r"^blocks/mlp/w_in$", P(None, None, "data", "tensor")),
-    (r"^blocks/mlp/w_out$", P(None, "tensor", "data")),
+    (r"^blocks/mlp/w_in$", P(None, None, "data", "tensor"), P(None, None, None, "data")),
+    (r"^blocks/mlp/w_out$", P(None, "tensor", "data"), P(None, "data", None)),
     (r"^blocks/mlp/b_in$", P(None, None, "tensor")),
     (r"^blocks/(attn|mlp)/b_out$", P()),
     (r"^(blocks/)?(attn/)?norm_\w+/(scale|bias)$", P()),
 )
+TILE = 16  # rows of bfloat16
 
 
-def spec(name: str, shape: tuple[int, ...]) -> PartitionSpec:
+def spec(name: str, shape: tuple[int, ...], on: Mesh) -> PartitionSpec:
+    """The spec, in the names of a config, of a parameter of a whole shape."""
+    first, *others = rule(name)
+    if mesh.size(on, "tensor") == 1 and not whole_tiles(first, shape, on):
+        return next((other for other in others if whole_tiles(other, shape, on)), first)
+    return first
+
+
+def rule(name: str) -> tuple[PartitionSpec, ...]:
     """The row of RULES that names a parameter."""
-    for pattern, found in RULES:
+    for pattern, *specs in RULES:
         if re.search(pattern, name):
-            return found
-    raise KeyError(f"no sharding rule matches parameter {name!r} {shape}; add one to RULES in sharding.py")
+            return tuple(specs)
+    raise KeyError(f"no sharding rule matches parameter {name!r}; add one to RULES in sharding.py")
+
+
+def whole_tiles(spec: PartitionSpec, shape: tuple[int, ...], on: Mesh) -> bool:
+    """Whether "data" cuts a shape into parts of whole tiles."""
+    return "data" in spec and shape[spec.index("data")] % (mesh.size(on, "data") * TILE) == 0
 
 
 def place(spec: PartitionSpec, on: Mesh) -> NamedSharding:
@@ -50,7 +65,7 @@ def of_params(params: Any, on: Mesh) -> Any:
     """A tree of shardings for a tree of parameters or shapes; raises BadInput where a size does not divide."""
 
     def sharding(name, leaf):
-        found = spec(name, leaf.shape)
+        found = spec(name, leaf.shape, on)
         for side, axis in zip(leaf.shape, found, strict=False):
             if axis is not None and side % (ways := mesh.size(on, axis)):
                 near = max(n for n in range(1, ways + 1) if side % n == 0)
@@ -69,7 +84,7 @@ def gathered(on: Mesh) -> Callable[[str, Any], Any]:
     """
 
     def unpack(name: str, leaf: Any) -> Any:
-        kept = P(*(None if axis == "data" else axis for axis in in_layer(name, spec(name, leaf.shape))))
+        kept = P(*(None if axis == "data" else axis for axis in in_layer(name, rule(name)[0])))  # alike in all of a row
         return jax.lax.with_sharding_constraint(leaf, place(kept, on))
 
     return unpack

@@ -9,11 +9,11 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 from jaxtyping import Array, Int, PRNGKeyArray
 
-from gptjax import tree
+from gptjax import mesh, tree
 from gptjax.config import Config
 from gptjax.data.batches import Batch
 from gptjax.model import gpt
-from gptjax.training import loss, optim, sharding
+from gptjax.training import fsdp, loss, optim, sharding
 
 
 class TrainState(NamedTuple):
@@ -63,20 +63,22 @@ def state_from(params: dict, cfg: Config, mesh: Mesh) -> TrainState:
     )
 
 
-def make_update(cfg: Config, mesh: Mesh) -> Callable[[TrainState, Batch], tuple[TrainState, dict[str, Array]]]:
+def make_update(cfg: Config, on: Mesh) -> Callable[[TrainState, Batch], tuple[TrainState, dict[str, Array]]]:
     """The jitted `update(state, batch) -> (state, metrics)`; the old state's buffers become the new one's."""
-    places = jax.tree.map(lambda leaf: leaf.sharding, abstract_state(cfg, mesh))
-    one = functools.partial(train_step, cfg=cfg, unpack=sharding.gathered(mesh))
+    places = jax.tree.map(lambda leaf: leaf.sharding, abstract_state(cfg, on))
+    one = functools.partial(train_step, cfg=cfg, gradients=functools.partial(on_mesh, cfg=cfg, on=on))
     return jax.jit(one, donate_argnums=0, out_shardings=(places, None))
 
 
 def train_step(
-    state: TrainState, batch: Batch, *, cfg: Config, unpack: Callable[[str, Any], Any] | None = None
+    state: TrainState, batch: Batch, *, cfg: Config, gradients: Callable[[dict, Batch, Any], tuple[Array, dict]]
 ) -> tuple[TrainState, dict[str, Array]]:
-    """One update on the mean loss over the batch's weighted tokens; returns the next state and device-side scalars."""
+    """One update on the mean loss over the batch's weighted tokens; returns the next state and device-side scalars.
+
+    `gradients(params, batch, key)` are the summed nats and the gradient of the summed loss."""
     key = jax.random.fold_in(jax.random.key(cfg.seed), state.step) if cfg.model.dropout else None
     n_tokens = jnp.maximum(batch.weights_BT.sum(), 1)
-    nll, grads = summed_gradients(state.params, batch, cfg, key, unpack)
+    nll, grads = gradients(state.params, batch, key)
     grads = jax.tree.map(lambda g: g / n_tokens, grads)
     updates, opt_state = optim.make(cfg.optim, cfg.n_steps).update(grads, state.opt_state, state.params)
     params = jax.tree.map(jnp.add, state.params, updates)
@@ -92,6 +94,17 @@ def train_step(
         "optim/lr": jnp.asarray(optim.schedule(cfg.optim, cfg.n_steps)(state.step)),
     }
     return TrainState(state.step + 1, params, opt_state, ema), metrics
+
+
+def on_mesh(params: dict, batch: Batch, key: PRNGKeyArray | None, cfg: Config, on: Mesh) -> tuple[Array, dict]:
+    """`summed_gradients` with rows and parameters where the mesh has them."""
+    if on.size == 1:
+        return summed_gradients(params, batch, cfg, key, None)
+    if key is not None or mesh.size(on, "replica") * mesh.size(on, "data") == 1:
+        # Dropout draws one mask for the whole batch, the same on every mesh, so its rows are left to XLA.
+        return summed_gradients(params, batch, cfg, key, sharding.gathered(on))
+    of_rows = lambda params, batch, unpack: summed_gradients(params, batch, cfg, None, unpack)
+    return fsdp.over_rows(of_rows, params, batch, on, cfg.model.dtype)
 
 
 def summed_gradients(

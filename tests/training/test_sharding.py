@@ -25,7 +25,7 @@ def test_optimizer_state_lies_with_its_parameter(overrides, optimizer):
 
 
 def test_a_parameter_that_no_rule_names_is_refused():
-    with pytest.raises(KeyError, match=r"no sharding rule matches parameter 'blocks/attn/w_extra' \(2, 3\)"):
+    with pytest.raises(KeyError, match=r"no sharding rule matches parameter 'blocks/attn/w_extra'"):
         sharding.of_params({"blocks": {"attn": {"w_extra": jnp.zeros((2, 3))}}}, mesh_of(1, 1, 1, 1))
 
 
