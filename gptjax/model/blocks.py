@@ -4,7 +4,7 @@ Letters: B batch, T position, S slot, D model width, N query heads, K key/value 
 C = 2 for a gated MLP, else 1. Norms and softmax are computed in float32 (float64 for float64 inputs).
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import flax.linen as nn
@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from gptjax.config import ModelConfig
 from gptjax.model.attention import Slots, attention
-from gptjax.model.product import product
+from gptjax.model.product import product, products
 
 STD = 0.02  # of fresh weights (Radford et al. 2019, as released)
 CENTRE = {"layer": lambda x: x - x.mean(-1, keepdims=True), "rms": lambda x: x}
@@ -91,14 +91,6 @@ def biased(module: nn.Module, name: str, y: Array, shape: tuple[int, ...]) -> Ar
     return y + b.astype(y.dtype).reshape((1,) * (y.ndim - len(shape)) + shape)
 
 
-def together(x: Array, weights: Sequence[Array]) -> list[Array]:
-    """x by each of several weights of one shape, as one product: x is read, and its gradient written, once."""
-    if len(weights) == 1:
-        return [product(x, weights[0].astype(x.dtype), 1)]
-    y = product(x, jnp.stack(weights, axis=1).astype(x.dtype), 1)
-    return [jax.lax.index_in_dim(y, n, axis=x.ndim - 1, keepdims=False) for n in range(len(weights))]
-
-
 class Norm(nn.Module):
     """Over the last axis: LayerNorm (Ba et al. 2016) or RMSNorm (Zhang & Sennrich 2019)."""
 
@@ -127,10 +119,11 @@ class Attention(nn.Module):
         cfg, slots = self.cfg, shared.slots
         D, N, K, H = cfg.d_model, cfg.n_heads, cfg.n_kv_heads, cfg.d_head
         w_q_DNH, w_k_DKH, w_v_DKH = (weight(self, name, (D, n, H)) for name, n in (("q", N), ("k", K), ("v", K)))
+        w_q_DNH, w_k_DKH, w_v_DKH = (w.astype(x_BTD.dtype) for w in (w_q_DNH, w_k_DKH, w_v_DKH))
         if N == K:
-            q_BTNH, k_BSKH, v_BSKH = together(x_BTD, [w_q_DNH, w_k_DKH, w_v_DKH])
+            q_BTNH, k_BSKH, v_BSKH = products(x_BTD, [w_q_DNH, w_k_DKH, w_v_DKH])
         else:
-            (q_BTNH,), (k_BSKH, v_BSKH) = together(x_BTD, [w_q_DNH]), together(x_BTD, [w_k_DKH, w_v_DKH])
+            (q_BTNH,), (k_BSKH, v_BSKH) = products(x_BTD, [w_q_DNH]), products(x_BTD, [w_k_DKH, w_v_DKH])
         q_BTNH = biased(self, "q", q_BTNH, (N, H))
         k_BSKH, v_BSKH = biased(self, "k", k_BSKH, (K, H)), biased(self, "v", v_BSKH, (K, H))
         if cfg.qk_norm:

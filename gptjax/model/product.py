@@ -7,8 +7,10 @@ Elsewhere merging would tear apart positions that a mesh divides, so only the CP
 
 import functools
 import math
+from collections.abc import Sequence
 
 import jax
+import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import Array
 
@@ -18,6 +20,22 @@ NAME = "product"  # under which `jax.checkpoint` policies know what `product` re
 def product(x: Array, w: Array, n: int) -> Array:
     """x summed with w over the last n axes of x and the first n of w."""
     return checkpoint_name(multiplied(x, w, n), NAME)
+
+
+def products(x: Array, weights: Sequence[Array]) -> list[Array]:
+    """`product(x, w, 1)` of several weights of one shape; on a CPU as one, so that x is read, and its gradient written,
+    once. Elsewhere joining the weights costs more than it saves."""
+    if len(weights) == 1:
+        return [product(x, weights[0], 1)]
+
+    def joined(x: Array, *weights: Array) -> tuple[Array, ...]:
+        y = multiplied(x, jnp.stack(weights, axis=1), 1)
+        return tuple(jax.lax.index_in_dim(y, n, axis=x.ndim - 1, keepdims=False) for n in range(len(weights)))
+
+    def apart(x: Array, *weights: Array) -> tuple[Array, ...]:
+        return tuple(multiplied(x, w, 1) for w in weights)
+
+    return [checkpoint_name(y, NAME) for y in jax.lax.platform_dependent(x, *weights, cpu=joined, default=apart)]
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))

@@ -38,8 +38,6 @@ def summed(
     The loss is sum over tokens of weight (nll + z_weight (log Z)^2) (Chowdhery et al. 2022, section 5). `key` is of the
     dropout, None without; `unpack` as in `gpt.forward`.
     """
-    if unpack is not None:  # once, for the embedding at both ends and for all chunks
-        params = params | tree.map_named(unpack, {name: leaf for name, leaf in params.items() if name != "blocks"})
     out = gpt.forward(
         params,
         batch.inputs_BT,
@@ -48,25 +46,28 @@ def summed(
         positions_BT=batch.positions_BT,
         key=key,
         capture=("final",),
-        unpack=unpack and only_blocks(unpack),
-    )
+        unpack=unpack,
+    )  # nobody reads out.logits_BTV, so XLA leaves them out
+    head = {name: leaf for name, leaf in params.items() if name != "blocks"}
+    if unpack is not None:  # once, not once a chunk; and not before the layers, where a tied embedding would wait
+        head = tree.map_named(unpack, apart(head, out.activations["final"]))
+
+    def of_chunk(x_BtD: Array, targets_Bt: Array, weights_Bt: Array) -> Sums:
+        return weigh(gpt.unembed(head, x_BtD, model_cfg), targets_Bt, weights_Bt, loss_cfg.z_weight)
+
+    whole = out.activations["final"], batch.targets_BT, batch.weights_BT
     if loss_cfg.n_chunks == 1:
-        total, nll = weigh(out.logits_BTV, batch.targets_BT, batch.weights_BT, loss_cfg.z_weight)
-    else:  # nobody reads out.logits_BTV, so XLA leaves them out
-        head = {name: leaf for name, leaf in params.items() if name != "blocks"}
-
-        @jax.checkpoint
-        def of_chunk(x_BtD: Array, targets_Bt: Array, weights_Bt: Array) -> Sums:
-            return weigh(gpt.unembed(head, x_BtD, model_cfg), targets_Bt, weights_Bt, loss_cfg.z_weight)
-
-        whole = out.activations["final"], batch.targets_BT, batch.weights_BT
+        total, nll = of_chunk(*whole)
+    else:
         chunks = jax.tree.map(lambda x: in_chunks(x, loss_cfg.n_chunks), whole)
-        total, nll = jax.tree.map(jnp.sum, jax.lax.map(lambda chunk: of_chunk(*chunk), chunks))
+        one = jax.checkpoint(of_chunk)
+        total, nll = jax.tree.map(jnp.sum, jax.lax.map(lambda chunk: one(*chunk), chunks))
     return total, {"nll": nll, "n_tokens": jnp.sum(batch.weights_BT)}
 
 
-def only_blocks(unpack: Callable[[str, Any], Any]) -> Callable[[str, Any], Any]:
-    return lambda name, leaf: unpack(name, leaf) if name.startswith("blocks/") else leaf
+def apart(head: dict, x_BTD: Array) -> dict:
+    """The head's parameters, which XLA may not join with the embedding's before x is there."""
+    return jax.lax.optimization_barrier((head, x_BTD))[0]
 
 
 def weigh(
