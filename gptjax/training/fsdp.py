@@ -32,11 +32,11 @@ def over_rows(gradients: Gradients, params: dict, batch: Batch, on: Mesh, dtype:
     cut = {name: sharding.spec(name, leaf.shape, on) for name, leaf in tree.named(params).items()}
     specs = tree.map_named(lambda name, _: manual(cut[name], on), params)
     ours = {*rows, *(axis for axis, n in on.shape.items() if n == 1)}  # a kernel that XLA cannot divide then needs no map
-    unpack = functools.partial(whole, cut=cut, on=on, dtype=jnp.dtype(dtype))
+    unpack = functools.partial(whole, cut=cut, on=on)
 
     def local(params: dict, batch: Batch) -> tuple[Array, dict]:
-        nll, grads = gradients(params, batch, unpack)
-        grads = jax.tree.map(lambda g, spec: jax.lax.psum(g, missing(spec, rows)), grads, specs)
+        nll, grads = gradients(narrowed(params, cut, dtype), batch, unpack)
+        grads = jax.tree.map(lambda g, p, spec: jax.lax.psum(g.astype(p.dtype), missing(spec, rows)), grads, params, specs)
         return jax.lax.psum(nll, rows), grads
 
     return jax.shard_map(
@@ -44,13 +44,20 @@ def over_rows(gradients: Gradients, params: dict, batch: Batch, on: Mesh, dtype:
     )(params, batch)
 
 
-def whole(name: str, leaf: Array, cut: dict[str, PartitionSpec], on: Mesh, dtype: Any) -> Array:
-    """A parameter whole along `data`, in the compute type where it was cut; the `unpack` of `over_rows`."""
+def narrowed(params: dict, cut: dict[str, PartitionSpec], dtype: str) -> dict:
+    """What will be gathered in the compute type, as it is used in; so its gradient is narrow until it has been summed
+    over `data`."""
+
+    def leaf(name: str, x: Array) -> Array:
+        return x.astype(dtype) if "data" in cut[name] and x.dtype == jnp.float32 else x
+
+    return tree.map_named(leaf, params)
+
+
+def whole(name: str, leaf: Array, cut: dict[str, PartitionSpec], on: Mesh) -> Array:
+    """A parameter whole along `data`; the `unpack` of `over_rows`."""
     spec = sharding.in_layer(name, cut[name])
-    if "data" not in spec:
-        return leaf
-    narrow = leaf if leaf.dtype == jnp.float64 else leaf.astype(dtype)
-    return gathered(narrow, spec.index("data"), mesh.parts(on, "data"))
+    return gathered(leaf, spec.index("data"), mesh.parts(on, "data")) if "data" in spec else leaf
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2))

@@ -21,7 +21,7 @@ BATCH = P(ROWS, "sequence")  # of B x T arrays
 # and gathers the rest just before use. Under "blocks" the leading None is the layer axis. Of two specs the second holds
 # where there is no tensor axis and it alone cuts whole tiles of a TPU's memory.
 RULES = (
-    (r"^(w_tok|w_head)$", P("tensor", "data")),
+    (r"^(w_tok|w_head)$", P("tensor", "data"), P("data", None)),
     (r"^w_pos$", P(None, "data")),
     (r"^blocks/attn/w_[qkv]$", P(None, "data", "tensor", None)),
     (r"^blocks/attn/w_out$", P(None, "tensor", None, "data")),

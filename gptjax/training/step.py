@@ -128,7 +128,7 @@ def summed_gradients(
         part_key = None if key is None else jax.random.fold_in(key, number)
         return jax.tree.map(jnp.add, carry, gradients(part, part_key)), None
 
-    nothing = jnp.zeros(()), jax.tree.map(jnp.zeros_like, params)
+    nothing = jnp.zeros(()), jax.tree.map(lambda p: jnp.zeros(p.shape, jnp.promote_types(p.dtype, jnp.float32)), params)
     numbered = jnp.arange(cfg.accumulate), in_parts(batch, cfg.accumulate)
     return jax.lax.scan(add, nothing, numbered)[0]
 
