@@ -5,15 +5,16 @@ each side is an axis of the mesh of its own ("data_0", "data_1", ...), because X
 torus but not along several at once. `physical` turns the four names into the mesh's.
 """
 
+import functools
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 from jax.experimental import mesh_utils
-from jax.sharding import AxisType, Mesh, PartitionSpec
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from gptjax.config import BadInput, MeshConfig
 
@@ -64,6 +65,45 @@ def physical(spec: PartitionSpec, mesh: Any) -> PartitionSpec:
         return found[0] if len(found) == 1 else found
 
     return P(*(side(entry) for entry in spec))
+
+
+def traced(function: Callable, on: Mesh) -> Callable:
+    """The function, traced where `lie` and kernels find the mesh. A mesh of one device is none."""
+    if on.size == 1:
+        return function
+
+    @functools.wraps(function)
+    def inside(*args: Any) -> Any:
+        with jax.sharding.use_abstract_mesh(on.abstract_mesh):
+            return function(*args)
+
+    return inside
+
+
+def lie(x: jax.Array, spec: PartitionSpec) -> jax.Array:
+    """x, told where on the mesh that is traced for it lies, in the four names; rows that a map has dealt stay there.
+    What does not divide is left to XLA, as are the few rows of a sample."""
+    on = jax.sharding.get_abstract_mesh()
+    if on.empty:
+        return x
+    free = [side if divides(side, n, on) else None for n, side in zip(x.shape, left(physical(spec, on), on), strict=True)]
+    return jax.lax.with_sharding_constraint(x, NamedSharding(on, P(*free))) if any(free) else x
+
+
+def left(spec: PartitionSpec, on: Any) -> PartitionSpec:
+    """A spec without the axes that are manual where it is traced."""
+
+    def side(entry: Any) -> Any:
+        names = () if entry is None else (entry,) if isinstance(entry, str) else entry
+        kept = tuple(name for name in names if name not in on.manual_axes)
+        return None if not kept else kept[0] if len(kept) == 1 else kept
+
+    return P(*(side(entry) for entry in spec))
+
+
+def divides(side: Any, n: int, on: Any) -> bool:
+    names = () if side is None else (side,) if isinstance(side, str) else side
+    return n % math.prod(on.shape[name] for name in names) == 0
 
 
 def resolve(cfg: MeshConfig, n_devices: int, n_slices: int = 1) -> tuple[int, ...]:

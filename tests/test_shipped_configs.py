@@ -22,8 +22,9 @@ def test_a_config_makes_a_step(file):
     shape = cfg.batch_size, cfg.model.context
     kinds = Batch(np.int32, np.int32, np.float32, np.int32, np.int32)
     batch = Batch(*(jax.ShapeDtypeStruct(shape, kind) for kind in kinds))
-    before = step.abstract_state(cfg, mesh_of(1, 1, 1, 1))
-    after, metrics = jax.eval_shape(functools.partial(step.train_step, cfg=cfg), before, batch)
+    on = mesh_of(1, 1, 1, 1)
+    before = step.abstract_state(cfg, on)
+    after, metrics = jax.eval_shape(functools.partial(step.train_step, cfg=cfg, on=on), before, batch)
     assert {"train/nll", "grad/norm", "update/norm", "optim/lr"} <= set(metrics)
     jax.tree.map(
         lambda old, new: np.testing.assert_equal((old.shape, old.dtype), (new.shape, new.dtype)), before, after

@@ -75,6 +75,7 @@ def open_run(cfg: Config, workdir: str, change_optimizer: bool) -> Opened:
         changed = resume.check_resume(before["config"], now, run=workdir, change_optimizer=change_optimizer)
     on = mesh.make(cfg.mesh)
     rows = sharding.rows(cfg.batch_size, on)
+    sharding.rows(cfg.batch_size // cfg.accumulate, on)  # each part of a batch is dealt to all devices
     step.abstract_state(cfg, on)  # for its refusal of a mesh that does not divide the model
     if cfg.init_from:
         source.locate(cfg.init_from)

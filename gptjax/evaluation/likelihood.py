@@ -11,6 +11,7 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array, Float
 
+from gptjax import mesh
 from gptjax.config import LossConfig, ModelConfig
 from gptjax.data.batches import Batch
 from gptjax.training import loss, sharding
@@ -36,7 +37,7 @@ def make_evaluate(
     token_bytes: np.ndarray,
     model_cfg: ModelConfig,
     loss_cfg: LossConfig,
-    mesh: Mesh,
+    on: Mesh,
 ) -> Callable[[dict], dict[str, float]]:
     """The function `evaluate(params) -> metrics` that the loop is given.
 
@@ -44,11 +45,12 @@ def make_evaluate(
     One read of the device an evaluation.
     """
     bytes_V = jnp.asarray(token_bytes, jnp.float32)
-    of_batch = jax.jit(functools.partial(sums, model_cfg=model_cfg, loss_cfg=loss_cfg, unpack=sharding.gathered(mesh)))
+    one = functools.partial(sums, model_cfg=model_cfg, loss_cfg=loss_cfg, unpack=sharding.gathered(on))
+    of_batch = jax.jit(mesh.traced(one, on))
 
     def evaluate(params: dict) -> dict[str, float]:
         found = {
-            source: sum(of_batch(params, sharding.put(batch, mesh), bytes_V) for batch in batches)
+            source: sum(of_batch(params, sharding.put(batch, on), bytes_V) for batch in batches)
             for source, batches in windows.items()
         }
         found = {source: np.asarray(value, np.float64) for source, value in jax.device_get(found).items()}

@@ -10,8 +10,10 @@ from typing import NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
+from gptjax import mesh
 from gptjax.config import ModelConfig
 from gptjax.model.attention import Slots, attention
 from gptjax.model.product import product, products
@@ -26,6 +28,19 @@ HIDDEN = {
 }
 
 
+ROWS = ("replica", "data")
+PLACES = {  # where each activation lies on a mesh
+    "residual_in": P(ROWS, "sequence", None),
+    "attn_probs": P(ROWS, "tensor", "sequence", None),
+    "mixed_heads": P(ROWS, "sequence", "tensor", None),
+    "attn_out": P(ROWS, "sequence", None),
+    "mlp_hidden": P(ROWS, "sequence", "tensor"),
+    "mlp_out": P(ROWS, "sequence", None),
+    "residual_out": P(ROWS, "sequence", None),
+    "final": P(ROWS, "sequence", None),
+}
+
+
 class Shared(NamedTuple):
     """What every layer is given besides its input: who sees whom, the angles of rope, the dropout key."""
 
@@ -35,7 +50,7 @@ class Shared(NamedTuple):
 
 
 class Tap:
-    """`tap(point, x)` is x, edited and recorded where the caller asked for that point, and else leaves no trace."""
+    """`tap(point, x)` is x where it lies on the mesh, edited and recorded where the caller asked for that point."""
 
     def __init__(self, edits: Mapping[str, Callable], capture: tuple[str, ...], layer: Int[Array, ""] | int):
         self.edits, self.capture, self.layer = edits, capture, layer
@@ -47,6 +62,7 @@ class Tap:
     def __call__(self, point: str, x: Array) -> Array:
         if point in self.edits:
             x = self.edits[point](x, self.layer)
+        x = mesh.lie(x, PLACES[point])
         if point in self.capture:
             self.seen[point] = x
         return x

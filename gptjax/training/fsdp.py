@@ -57,7 +57,12 @@ def narrowed(params: dict, cut: dict[str, PartitionSpec], dtype: str) -> dict:
 def whole(name: str, leaf: Array, cut: dict[str, PartitionSpec], on: Mesh) -> Array:
     """A parameter whole along `data`; the `unpack` of `over_rows`."""
     spec = sharding.in_layer(name, cut[name])
-    return gathered(leaf, spec.index("data"), mesh.parts(on, "data")) if "data" in spec else leaf
+    if "data" not in spec:
+        return leaf
+    side, axes = spec.index("data"), mesh.parts(on, "data")
+    if name == "blocks/mlp/w_in":  # gate by gate: XLA does not scatter a sum of both at once
+        return jnp.stack([gathered(gate, side - 1, axes) for gate in leaf])
+    return gathered(leaf, side, axes)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2))

@@ -19,7 +19,7 @@ BATCH = P(ROWS, "sequence")  # of B x T arrays
 
 # First match wins; a parameter that no row names is an error, not a replica. "data" is FSDP: each device keeps a part
 # and gathers the rest just before use. Under "blocks" the leading None is the layer axis. Of two specs the second holds
-# where there is no tensor axis and it alone cuts whole tiles of a TPU's memory.
+# where there is no tensor axis and it cuts whole tiles of a TPU's memory: parts need no other layout then.
 RULES = (
     (r"^(w_tok|w_head)$", P("tensor", "data"), P("data", None)),
     (r"^w_pos$", P(None, "data")),
@@ -38,9 +38,8 @@ TILE = 16  # rows of bfloat16
 def spec(name: str, shape: tuple[int, ...], on: Mesh) -> PartitionSpec:
     """The spec, in the names of a config, of a parameter of a whole shape."""
     first, *others = rule(name)
-    if mesh.size(on, "tensor") == 1 and not whole_tiles(first, shape, on):
-        return next((other for other in others if whole_tiles(other, shape, on)), first)
-    return first
+    fits = [other for other in others if mesh.size(on, "tensor") == 1 and whole_tiles(other, shape, on)]
+    return fits[0] if fits else first
 
 
 def rule(name: str) -> tuple[PartitionSpec, ...]:

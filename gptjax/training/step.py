@@ -66,19 +66,15 @@ def state_from(params: dict, cfg: Config, mesh: Mesh) -> TrainState:
 def make_update(cfg: Config, on: Mesh) -> Callable[[TrainState, Batch], tuple[TrainState, dict[str, Array]]]:
     """The jitted `update(state, batch) -> (state, metrics)`; the old state's buffers become the new one's."""
     places = jax.tree.map(lambda leaf: leaf.sharding, abstract_state(cfg, on))
-    one = functools.partial(train_step, cfg=cfg, gradients=functools.partial(on_mesh, cfg=cfg, on=on))
-    return jax.jit(one, donate_argnums=0, out_shardings=(places, None))
+    one = functools.partial(train_step, cfg=cfg, on=on)
+    return jax.jit(mesh.traced(one, on), donate_argnums=0, out_shardings=(places, None))
 
 
-def train_step(
-    state: TrainState, batch: Batch, *, cfg: Config, gradients: Callable[[dict, Batch, Any], tuple[Array, dict]]
-) -> tuple[TrainState, dict[str, Array]]:
-    """One update on the mean loss over the batch's weighted tokens; returns the next state and device-side scalars.
-
-    `gradients(params, batch, key)` are the summed nats and the gradient of the summed loss."""
+def train_step(state: TrainState, batch: Batch, *, cfg: Config, on: Mesh) -> tuple[TrainState, dict[str, Array]]:
+    """One update on the mean loss over the batch's weighted tokens; returns the next state and device-side scalars."""
     key = jax.random.fold_in(jax.random.key(cfg.seed), state.step) if cfg.model.dropout else None
     n_tokens = jnp.maximum(batch.weights_BT.sum(), 1)
-    nll, grads = gradients(state.params, batch, key)
+    nll, grads = over_mesh(state.params, batch, cfg, key, on)
     grads = jax.tree.map(lambda g: g / n_tokens, grads)
     updates, opt_state = optim.make(cfg.optim, cfg.n_steps).update(grads, state.opt_state, state.params)
     params = jax.tree.map(jnp.add, state.params, updates)
@@ -96,7 +92,7 @@ def train_step(
     return TrainState(state.step + 1, params, opt_state, ema), metrics
 
 
-def on_mesh(params: dict, batch: Batch, key: PRNGKeyArray | None, cfg: Config, on: Mesh) -> tuple[Array, dict]:
+def over_mesh(params: dict, batch: Batch, cfg: Config, key: PRNGKeyArray | None, on: Mesh) -> tuple[Array, dict]:
     """`summed_gradients` with rows and parameters where the mesh has them."""
     if on.size == 1:
         return summed_gradients(params, batch, cfg, key, None)

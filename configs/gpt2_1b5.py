@@ -1,0 +1,34 @@
+"""GPT-2 1.5B, the largest of its family, at a million tokens an update. Never run.
+
+    gptjax train --config=configs/gpt2_1b5.py --workdir=gs://BUCKET/gpt2_1b5 \\
+        --config.data.corpora='text:openwebtext/*.parquet' --config.tokenizer.path=gpt2
+
+Hardware: 8 x H100, or a TPU v5e-256 (16x16).
+Wall time, final loss: never run.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import base
+from gptjax.model import presets
+
+
+def get_config() -> ConfigDict:
+    c = base.get_config()
+    c.name = "gpt2_1b5"
+    c.log_every = 10
+    c.eval_every = 1000
+    c.eval_tokens = 10_485_760
+    c.save_every = 500
+    c.keep_every = 10_000
+    c.sample_every = 5000
+    c.n_steps = 300_000
+    c.batch_tokens = 1024 * 1024
+    c.accumulate = 8
+    c.model.update(presets.gpt2("1.5B"))
+    c.loss.n_chunks = 8
+    c.optim.update(peak_lr=2e-4, warmup_steps=2000)  # of GPT-3 1.3B (Brown et al. 2020, table 2.1)
+    c.tokenizer.update(name="gpt2", path="gpt2")
+    c.data.corpora = ("text:openwebtext/*.parquet",)
+    c.model.update(dtype="bfloat16", remat="full")
+    return c
