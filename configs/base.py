@@ -50,6 +50,8 @@ def get_config() -> ConfigDict:
     c.model.attention = "blockwise"  # kernel: blockwise (skips what is masked, memory linear in context) | reference
     c.model.scan = True  # one compiled block in a loop; False = written out: slower to compile, on a CPU faster to run
     c.model.remat = "none"  # recomputed in the backward pass: none | dots (all but matmuls) | full
+    c.model.saved = ()  # but for these: residual_in, mixed_heads, attn_out, mlp_hidden, mlp_out
+    c.model.offloaded = ()  # and these, which wait in the host's memory
 
     c.tokenizer = ConfigDict()
     c.tokenizer.name = "bytes"  # bytes | characters | gpt2 | bpe (trained on the corpus) | sentencepiece
@@ -73,6 +75,7 @@ def get_config() -> ConfigDict:
     c.optim.final_lr_fraction = 0.1  # of peak_lr, at n_steps
     c.optim.decay_fraction = 0.2  # of n_steps, the cooldown of wsd
     c.optim.b1 = 0.9  # decay of the first moment; momentum of muon and sgd
+    c.optim.momentum_dtype = "float32"  # in which the first moment is kept: float32 | bfloat16
     c.optim.b2 = 0.95  # decay of the second moment
     c.optim.eps = 1e-8
     c.optim.weight_decay = 0.1  # on matrices, decoupled, times the learning rate

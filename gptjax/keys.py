@@ -40,6 +40,8 @@ class ModelConfig:
     attention: str
     scan: bool
     remat: str
+    saved: tuple[str, ...]
+    offloaded: tuple[str, ...]
 
     @property
     def d_head(self) -> int:
@@ -80,6 +82,7 @@ class OptimConfig:
     final_lr_fraction: float
     decay_fraction: float
     b1: float
+    momentum_dtype: str
     b2: float
     eps: float
     weight_decay: float
@@ -137,6 +140,7 @@ class Config:
         return self.batch_tokens // self.model.context
 
 
+SAVABLE = ("residual_in", "mixed_heads", "attn_out", "mlp_hidden", "mlp_out")  # points of a layer
 CHOICES = {
     "model.position": ("learned", "rope"),
     "model.norm": ("layer", "rms"),
@@ -144,8 +148,11 @@ CHOICES = {
     "model.dtype": ("float32", "bfloat16"),
     "model.attention": ("reference", "blockwise"),
     "model.remat": ("none", "dots", "full"),
+    "model.saved": SAVABLE,
+    "model.offloaded": SAVABLE,
     "tokenizer.name": ("bytes", "characters", "gpt2", "bpe", "sentencepiece"),
     "optim.name": ("adamw", "adafactor", "lion", "muon", "sgd"),
+    "optim.momentum_dtype": ("float32", "bfloat16"),
     "optim.schedule": ("cosine", "linear", "wsd", "inverse_sqrt", "constant"),
 }
 AT_LEAST = {  # the smallest value a key takes
@@ -166,7 +173,7 @@ AT_MOST_ONE = ("optim.final_lr_fraction", "optim.decay_fraction")
 FREE_ON_RESUME = (
     "name", "note", "tags", "n_steps", "accumulate", "*_every", "eval_tokens", "keep_last", "sample_*",
     "stop_after_s", "profile_steps", "mesh.*", "log.*", "data.cache",
-    "model.attention", "model.remat", "model.scan", "loss.n_chunks",
+    "model.attention", "model.remat", "model.saved", "model.offloaded", "model.scan", "loss.n_chunks",
 )  # fmt: skip
 OPTIMIZER_ON_RESUME = ("optim.*", "loss.z_weight")
 
@@ -187,9 +194,10 @@ def validate(cfg: Config) -> None:
         if not all(math.isfinite(number) for number in numbers if isinstance(number, float)):
             raise BadInput(f"{key}={value}: must be a finite number")
     for key, allowed in CHOICES.items():
-        if flat[key] not in allowed:
-            near = difflib.get_close_matches(str(flat[key]), allowed, n=1, cutoff=0.0)
-            raise BadInput(f"{key}={flat[key]!r}: did you mean {near[0]!r}? It is one of {', '.join(allowed)}")
+        for value in flat[key] if isinstance(flat[key], tuple) else (flat[key],):
+            if value not in allowed:
+                near = difflib.get_close_matches(str(value), allowed, n=1, cutoff=0.0)
+                raise BadInput(f"{key}={value!r}: did you mean {near[0]!r}? It is one of {', '.join(allowed)}")
     for key, least in AT_LEAST.items():
         if flat[key] < least:
             raise BadInput(f"{key}={flat[key]}: must be at least {least}")
@@ -213,6 +221,11 @@ def validate_sizes(cfg: Config) -> None:
         raise BadInput(f"model.n_kv_heads={m.n_kv_heads} does not divide model.n_heads={m.n_heads}; try {near}")
     if m.position == "rope" and m.d_head % 2:
         raise BadInput(f"model.position='rope' needs an even head width, got d_model/n_heads={m.d_head}")
+    if m.remat == "none" and (m.saved or m.offloaded):
+        key = "saved" if m.saved else "offloaded"
+        raise BadInput(f"model.{key}: model.remat='none' keeps everything; try model.remat='full'")
+    if twice := sorted(set(m.saved) & set(m.offloaded)):
+        raise BadInput(f"model.offloaded={m.offloaded}: {twice[0]} is in model.saved too; leave it in one")
     if cfg.batch_tokens % (m.context * cfg.accumulate):
         unit = m.context * cfg.accumulate
         near = max(unit, round(cfg.batch_tokens / unit) * unit)

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.ad_checkpoint import checkpoint_name
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
@@ -62,7 +63,7 @@ class Tap:
     def __call__(self, point: str, x: Array) -> Array:
         if point in self.edits:
             x = self.edits[point](x, self.layer)
-        x = mesh.lie(x, PLACES[point])
+        x = checkpoint_name(mesh.lie(x, PLACES[point]), point)
         if point in self.capture:
             self.seen[point] = x
         return x

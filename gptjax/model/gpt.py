@@ -48,10 +48,9 @@ POINTS = (  # what edits and captures may name; all but the last are of each lay
     "residual_out",  # B T D
     "final",  # B T D, the output of the last norm; its edit is given layer = n_layers
 )
-POLICIES = {  # what the backward pass of a layer finds saved
-    # Products with weights; scores and mixing, of T x S arrays, are recomputed.
-    "dots": jax.checkpoint_policies.save_only_these_names(product.NAME),
-    "full": jax.checkpoint_policies.nothing_saveable,
+KEPT = {  # what the backward pass of a layer finds saved, besides what cfg.saved and cfg.offloaded name
+    "dots": (product.NAME,),  # products with weights; scores and mixing, of T x S arrays, are recomputed
+    "full": (),
 }
 
 
@@ -88,7 +87,7 @@ class GPT(nn.Module):
             body = nn.map_variables(body, "params", layer_unpacked(self.unpack))
         if cfg.remat != "none":
             # A loop keeps forward and backward apart; written out, XLA would merge the recomputed with the original.
-            body = nn.remat(body, policy=POLICIES[cfg.remat], prevent_cse=not cfg.scan)
+            body = nn.remat(body, policy=kept(cfg), prevent_cse=not cfg.scan)
         loop: dict[str, Any] = dict(length=cfg.n_layers, unroll=1 if cfg.scan else cfg.n_layers)
         axes: dict[str, Any] = dict(in_axes=(0, nn.broadcast), variable_axes={"params": 0}, split_rngs={"params": True})
         stack = nn.scan(body, **loop, **axes)(cfg, self.edits, self.capture, name="blocks")
@@ -97,6 +96,19 @@ class GPT(nn.Module):
         tap = Tap(self.edits, self.capture, cfg.n_layers)
         x_BTD = tap("final", Norm(cfg, name="norm_out")(x_BTD))
         return x_BTD, kv, seen | tap.seen
+
+
+def kept(cfg: ModelConfig) -> Callable:
+    """The policy of `jax.checkpoint` for a layer."""
+    on_device = [*KEPT[cfg.remat], *cfg.saved]
+    if not cfg.offloaded:
+        return jax.checkpoint_policies.save_only_these_names(*on_device)
+    return jax.checkpoint_policies.save_and_offload_only_these_names(
+        names_which_can_be_saved=on_device,
+        names_which_can_be_offloaded=list(cfg.offloaded),
+        offload_src="device",
+        offload_dst="pinned_host",
+    )
 
 
 def init(key: PRNGKeyArray, cfg: ModelConfig) -> dict:

@@ -39,6 +39,11 @@ def make(cfg: OptimConfig, n_steps: int) -> optax.GradientTransformation:
     )
 
 
+def momentum_dtype(cfg: OptimConfig) -> str | None:
+    """Of the first moment; None: as the parameters are."""
+    return cfg.momentum_dtype if cfg.momentum_dtype != "float32" else None
+
+
 def decayed(params: Any) -> Any:
     """Which parameters weight decay shrinks: every weight, embeddings and positions too as in nanoGPT, but no bias or
     norm scale. By name: under "blocks" even a bias has two axes."""
@@ -47,7 +52,7 @@ def decayed(params: Any) -> Any:
 
 def adamw(cfg: OptimConfig) -> optax.GradientTransformation:
     """Kingma & Ba 2015; with the decay of `make`, Loshchilov & Hutter 2019."""
-    return optax.scale_by_adam(b1=cfg.b1, b2=cfg.b2, eps=cfg.eps)
+    return optax.scale_by_adam(b1=cfg.b1, b2=cfg.b2, eps=cfg.eps, mu_dtype=momentum_dtype(cfg))
 
 
 def adafactor(cfg: OptimConfig) -> optax.GradientTransformation:
@@ -62,13 +67,13 @@ def adafactor(cfg: OptimConfig) -> optax.GradientTransformation:
             epsilon=cfg.eps**2, decay_rate_fn=lambda step, power: jnp.minimum(cfg.b2, 1 - 1 / (step + 1.0) ** power)
         ),
         optax.clip_by_block_rms(1.0),
-        optax.ema(cfg.b1) if cfg.b1 else optax.identity(),
+        optax.ema(cfg.b1, accumulator_dtype=momentum_dtype(cfg)) if cfg.b1 else optax.identity(),
     )
 
 
 def lion(cfg: OptimConfig) -> optax.GradientTransformation:
     """Chen et al. 2023."""
-    return optax.scale_by_lion(b1=cfg.b1, b2=cfg.b2)
+    return optax.scale_by_lion(b1=cfg.b1, b2=cfg.b2, mu_dtype=momentum_dtype(cfg))
 
 
 MUON_AXES = {  # inputs and outputs of the matrix that a weight is; each entry of its other axes is a matrix of its own
@@ -92,7 +97,7 @@ def muon(cfg: OptimConfig) -> optax.GradientTransformation:
         return tree.map_named(lambda name, _: "matrix" if re.match("blocks/.*/w_", name) else "rest", params)
 
     matrix = optax.chain(
-        scale_by_muon(beta=cfg.b1, eps=cfg.eps, weight_dimension_numbers=axes),
+        scale_by_muon(beta=cfg.b1, eps=cfg.eps, mu_dtype=momentum_dtype(cfg), weight_dimension_numbers=axes),
         optax.stateless(lambda updates, _: tree.map_named(with_rms, updates)),
     )
     return optax.partition({"matrix": matrix, "rest": adamw(cfg)}, kinds)
@@ -106,7 +111,7 @@ def with_rms(name: str, update: Array) -> Array:
 
 def sgd(cfg: OptimConfig) -> optax.GradientTransformation:
     """Heavy-ball momentum (Polyak 1964): gradients add up, so the update is up to 1 / (1 - b1) gradients long."""
-    return optax.trace(decay=cfg.b1)
+    return optax.trace(decay=cfg.b1, accumulator_dtype=momentum_dtype(cfg))
 
 
 OPTIMIZERS = {"adamw": adamw, "adafactor": adafactor, "lion": lion, "muon": muon, "sgd": sgd}

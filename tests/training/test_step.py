@@ -134,3 +134,32 @@ def test_norms_and_rate_are_those_of_the_update():
         float(metrics["optim/lr"]) * float(metrics["grad/norm"]), rel=1e-4
     )
     assert float(metrics["param/norm"]) == pytest.approx(float(tree.norm(before)), rel=1e-5)
+
+
+@pytest.mark.parametrize("kept", [("model.saved=mlp_hidden,mixed_heads",), ("model.saved=mlp_out", "model.remat=dots")])
+def test_what_is_saved_changes_no_number(kept):
+    plain, nll = trained(make_config("model.remat=full"))
+    saving, nll_of_saving = trained(make_config("model.remat=full", *kept))
+    assert_close(plain, saving, 1e-6)
+    assert nll == pytest.approx(nll_of_saving, abs=1e-6)
+
+
+def test_named_points_are_saved_and_others_computed_anew():
+    def matmuls(*overrides):
+        cfg, on = make_config("model.remat=full", *overrides), mesh_of(*ONE)
+        batch = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), make_batch(cfg))
+        return step.make_update(cfg, on).lower(step.abstract_state(cfg, on), batch).as_text().count("dot_general")
+
+    assert matmuls("model.saved=attn_out") < matmuls()
+
+
+@pytest.mark.parametrize("name", ["adamw", "adafactor", "lion", "muon", "sgd"])
+def test_the_first_moment_can_be_narrow(name):
+    cfg = make_config(f"optim.name={name}", "optim.momentum_dtype=bfloat16")
+    state = step.abstract_state(cfg, mesh_of(*ONE))
+    kinds = [leaf.dtype for leaf in jax.tree.leaves(state.opt_state) if leaf.ndim]
+    assert kinds.count("bfloat16") >= len(jax.tree.leaves(state.params)) - 2, kinds
+    params, nll = trained(cfg)
+    wide, nll_of_wide = trained(make_config(f"optim.name={name}"))
+    assert nll == nll_of_wide
+    assert_close(params, wide, 1e-3)
