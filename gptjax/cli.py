@@ -91,6 +91,10 @@ def run_train(flags: argparse.Namespace, overrides: list[str]) -> int:
     start_jax()
     import jax
 
+    from gptjax.training import hosts
+
+    hosts.join()
+
     from gptjax.commands import train
     from gptjax.training.loop import Diverged
 

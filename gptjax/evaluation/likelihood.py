@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh
+from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Float
 
 from gptjax.config import LossConfig, ModelConfig
@@ -43,8 +43,12 @@ def make_evaluate(
     `windows` holds the fixed batches of each source; several are scored apart too (`eval/nll/<source>`).
     One read of the device an evaluation.
     """
-    bytes_V = jnp.asarray(token_bytes, jnp.float32)
-    of_batch = jax.jit(functools.partial(sums, model_cfg=model_cfg, loss_cfg=loss_cfg, unpack=sharding.gathered(mesh)))
+    everywhere = sharding.place(PartitionSpec(), mesh)  # so that each of several processes holds what it reads
+    bytes_V = np.asarray(token_bytes, np.float32)
+    of_batch = jax.jit(
+        functools.partial(sums, model_cfg=model_cfg, loss_cfg=loss_cfg, unpack=sharding.gathered(mesh)),
+        out_shardings=everywhere,
+    )
 
     def evaluate(params: dict) -> dict[str, float]:
         found = {

@@ -51,7 +51,7 @@ def test_processes_together_read_the_batch_of_one(counting, n_processes, step):
     batch_size = 12
     share = batch_size // n_processes
     parts = [
-        make([counting], batch_size=batch_size, rows=slice(p * share, (p + 1) * share))(step)
+        make([counting], batch_size=batch_size, rows=range(p * share, (p + 1) * share))(step)
         for p in range(n_processes)
     ]
     whole = make([counting], batch_size=batch_size)(step)
@@ -124,7 +124,7 @@ def test_a_step_reads_its_own_windows_and_no_more(counting, monkeypatch, step):
     n_read = []
     stored = shards.Store.stored
     monkeypatch.setattr(shards.Store, "stored", lambda self, i, j: n_read.append(j - i) or stored(self, i, j))
-    make([counting, counting], batch_size=4096, rows=slice(100, 110))(step)
+    make([counting, counting], batch_size=4096, rows=range(100, 110))(step)
     assert n_read == [17] * 10
 
 
