@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import pathlib
+import shutil
 import signal
 import socket
 import subprocess
@@ -20,12 +21,13 @@ from gptjax.training import hosts, source
 from tests.tiny import mesh_of
 
 TINY = {
-    "n_steps": "8",
+    "n_steps": "16",
     "batch_tokens": "128",
     "log_every": "1",
-    "eval_every": "0",
-    "eval_tokens": "512",
-    "save_every": "4",
+    "eval_every": "8",
+    "eval_tokens": "256",
+    "save_every": "8",
+    "keep_last": "2",
     "sample_tokens": "4",
     "sample_prompt": "the",
     "optim.warmup_steps": "2",
@@ -37,6 +39,7 @@ TINY = {
     "model.d_hidden": "64",
     "data.corpora": "synthetic",
 }
+MESH = {"mesh__replica": 2, "mesh__data": 2, "mesh__tensor": 2}  # of the run in two processes
 FILES = ("run.json", "metrics.jsonl", "samples.jsonl", "checkpoints", "tokenizer")
 
 
@@ -99,14 +102,16 @@ def lines(workdir, key="train/nll"):
     return {row["step"]: row[key] for row in rows if key in row}
 
 
-def weights(workdir):
-    return {name: np.asarray(leaf) for name, leaf in tree.named(source.open_run(str(workdir)).params).items()}
+def weights(run):
+    return {name: np.asarray(leaf) for name, leaf in tree.named(source.open_run(str(run)).params).items()}
 
 
-def assert_equal_runs(workdir, other):
-    assert lines(workdir) == pytest.approx(lines(other), abs=1e-5)
-    assert lines(workdir, "eval/nll") == pytest.approx(lines(other, "eval/nll"), abs=1e-5)
-    ours, theirs = weights(workdir), weights(other)
+def assert_equal_runs(workdir, whole, step=16):
+    """The lines that a run has are those of another, and so are the weights that both saved at a step."""
+    for key in ("train/nll", "eval/nll"):
+        found, expected = lines(workdir, key), lines(whole, key)
+        assert found == pytest.approx({at: expected[at] for at in found}, abs=1e-5)
+    ours, theirs = (weights(f"{run}/checkpoints/{step}") for run in (workdir, whole))
     assert ours.keys() == theirs.keys()
     for name, leaf in ours.items():
         np.testing.assert_allclose(leaf, theirs[name], rtol=0, atol=1e-4, err_msg=name)
@@ -121,7 +126,7 @@ def one(tmp_path_factory, command):
 
 @pytest.fixture(scope="module")
 def two(tmp_path_factory, command):
-    """A run of 2 processes x 4 devices, over every axis that can lie across them."""
+    """A run of 2 processes x 4 devices."""
     workdir = tmp_path_factory.mktemp("runs") / "two"
     with processes(2, command(workdir, **MESH)) as children:
         ended, said, errors = codes(children)
@@ -130,54 +135,49 @@ def two(tmp_path_factory, command):
     return workdir
 
 
-MESH = {"mesh__replica": 2, "mesh__data": 2, "mesh__tensor": 2}
-
-
 def test_two_processes_train_as_one(one, two):
     assert_equal_runs(two, one)
     assert set(FILES) <= {path.name for path in two.iterdir()}
     steps = [json.loads(line)["step"] for line in (two / "metrics.jsonl").read_text().splitlines()]
-    assert steps == [*range(8), 8], "a line was written twice"
+    assert steps == sorted([*range(16), 8, 16]), "each line is written once"
 
 
 def test_four_processes_train_as_one(one, command, tmp_path):
-    """Some processes share their rows here and divide the context: data and sequence are 2 and 4 devices."""
-    with processes(4, command(tmp_path / "four", mesh__data=2, mesh__sequence=4)) as children:
+    """Some processes have the same rows here and other parts of the context."""
+    with processes(4, command(tmp_path / "four", n_steps=8, mesh__data=2, mesh__sequence=4)) as children:
         ended, _, errors = codes(children)
     assert ended == [0] * 4, errors
-    assert_equal_runs(tmp_path / "four", one)
+    assert_equal_runs(tmp_path / "four", one, step=8)
 
 
-def test_one_process_goes_on_from_the_checkpoint_of_two(one, two, command, tmp_path):
-    longer = {"n_steps": 11}
-    for workdir in (one, two):
-        (tmp_path / workdir.name).mkdir()
-        subprocess.run(["cp", "-r", f"{workdir}/.", tmp_path / workdir.name], check=True)
-        changed = longer if workdir is one else longer | MESH
-        assert alone(command(tmp_path / workdir.name, **changed)) == 0
-    assert len(lines(tmp_path / "two")) == 11
-    assert_equal_runs(tmp_path / "two", tmp_path / "one")
+def test_one_process_goes_on_from_the_checkpoint_of_two(two, one, command, tmp_path):
+    """From step 8 of two processes to step 16, where one process has been by itself."""
+    shutil.copytree(two, tmp_path / "run")
+    shutil.rmtree(tmp_path / "run/checkpoints/16")
+    (tmp_path / "run/metrics.jsonl").unlink()
+    assert alone(command(tmp_path / "run", **MESH)) == 0
+    assert list(lines(tmp_path / "run")) == list(range(8, 16))
+    assert_equal_runs(tmp_path / "run", one)
 
 
-def test_a_signal_to_one_process_stops_both_at_one_step_and_resume_is_exact(command, tmp_path):
-    long = MESH | {"n_steps": 40, "save_every": 0, "model__dropout": 0.1}
-    with processes(2, command(tmp_path / "whole", **long)) as children:
-        assert codes(children)[0] == [0, 0]
-    log = tmp_path / "run/metrics.jsonl"
-    with processes(2, command(tmp_path / "run", **long)) as children:
+def test_a_signal_to_one_process_stops_both_at_one_step_and_resume_is_exact(two, command, tmp_path):
+    run = tmp_path / "run"
+    with processes(2, command(run, **MESH)) as children:
         deadline = time.monotonic() + 60
-        while not (log.exists() and log.read_bytes().count(b"\n") > 5):
+        while not ((run / "metrics.jsonl").exists() and (run / "metrics.jsonl").read_bytes().count(b"\n") > 2):
             assert time.monotonic() < deadline and all(child.poll() is None for child in children)
             time.sleep(0.01)
         children[1].send_signal(signal.SIGTERM)
         ended, said, errors = codes(children)
     assert ended == [75, 75], errors
-    (saved,) = [int(path.name) for path in (tmp_path / "run/checkpoints").iterdir() if path.name.isdigit()]
-    assert f"stopped by SIGTERM at step {saved} of 40" in said[0]
-    assert list(lines(tmp_path / "run")) == list(range(saved))
-    with processes(2, command(tmp_path / "run", **long)) as children:
+    saved = max(int(path.name) for path in (run / "checkpoints").iterdir() if path.name.isdigit())
+    assert f"stopped by SIGTERM at step {saved} of 16" in said[0]
+    assert list(lines(run)) == list(range(saved))
+    with processes(2, command(run, **MESH)) as children:
         assert codes(children)[0] == [0, 0]
-    assert lines(tmp_path / "run") == lines(tmp_path / "whole")
+    assert lines(run) == lines(two) and lines(run, "eval/nll") == lines(two, "eval/nll")
+    again, whole = weights(run), weights(two)
+    assert all(np.array_equal(leaf, whole[name]) for name, leaf in again.items())
 
 
 def test_processes_that_disagree_are_refused_by_all(command, tmp_path):
