@@ -99,7 +99,9 @@ def run_train(flags: argparse.Namespace, overrides: list[str]) -> int:
     from gptjax.training.loop import Diverged
 
     try:
-        return train.run(flags.config, overrides, flags.workdir, flags.change_optimizer)
+        code = train.run(flags.config, overrides, flags.workdir, flags.change_optimizer)
+        hosts.wait_for_all()
+        return code
     except Diverged as error:
         print(f"gptjax: diverged: {error}; nothing that is not finite was saved", file=sys.stderr)
         return DIVERGED

@@ -188,9 +188,9 @@ def agreed(make: Callable[[], Made], seen: Callable[[Made], Mapping]) -> Made:
 
     A process that refuses its input would leave the others waiting in their first collective: here they refuse too.
     """
-    client, index = distributed.global_state.client, jax.process_index() if jax.process_count() > 1 else 0
-    if client is None:
+    if (client := distributed.global_state.client) is None:
         return make()
+    index = jax.process_index()
     try:
         made = make()
     except BadInput as error:
@@ -206,6 +206,12 @@ def agreed(make: Callable[[], Made], seen: Callable[[Made], Mapping]) -> Made:
             if theirs["found"][key] != value:
                 raise BadInput(f"processes {index} and {other} disagree on {key}; every host needs the same")
     return made
+
+
+def wait_for_all() -> None:
+    """Returns when every process is done: one that writes the last logs may take longer than LEAVE_S."""
+    if jax.process_count() > 1:
+        distributed.global_state.client.wait_at_barrier("gptjax/done", PREPARE_S * 1000)
 
 
 def together(stop: Stop) -> Callable[[], bool]:

@@ -20,9 +20,11 @@ ALL = [
     *FEW, (8, 1, 1, 1), (1, 1, 8, 1), (1, 1, 1, 8), (2, 4, 1, 1), (4, 1, 2, 1), (2, 1, 2, 2),
     (2, 2, 1, 2), (1, 4, 1, 2), (1, 1, 4, 2),
 ]  # fmt: skip
-GPT2 = ("model.n_heads=8", "model.n_kv_heads=8")
+# With gradients near eps, as a key's bias has by rounding alone, adamw makes rounding lr / eps times larger a step: at
+# a peak_lr of 1e-2 that is 1e-9 after 6 steps from gradients that agree to 1e-15.
+GPT2 = ("model.n_heads=8", "model.n_kv_heads=8", "optim.peak_lr=1e-3")
 MODERN = (*GPT2, "model.position=rope", "model.norm=rms", "model.mlp=swiglu", "model.qk_norm=true", "model.tied=false")
-DROPPED = (*GPT2, "model.dropout=0.1")
+DROPPED = (*GPT2, "model.dropout=0.1", "optim.name=sgd", "optim.peak_lr=0.1")
 TOLERANCES = {"float64": (1e-9, 1e-9), "float32": (1e-5, 1e-4)}  # of losses, of parameters
 
 
@@ -47,7 +49,7 @@ def assert_as_one(overrides, dtype, sizes, n_steps):
     of_losses, of_params = TOLERANCES[dtype]
     np.testing.assert_allclose(losses, losses_alone, rtol=0, atol=of_losses)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=of_params), params, params_alone)
-    assert np.abs(params["w_tok"] - fresh["w_tok"]).max() > 0.005 * n_steps, "steps of nothing show nothing"
+    assert np.abs(params["w_tok"] - fresh["w_tok"]).max() > 1e-3, "steps of nothing show nothing"
 
 
 @pytest.mark.parametrize("sizes", FEW)
