@@ -168,7 +168,7 @@ def is_loopback(address: str) -> bool:
 
 @contextlib.contextmanager
 def given_up_after(seconds: float, why: str) -> Iterator[None]:
-    """Ends the process with one line when the body takes longer: JAX would abort with a core dump instead."""
+    """Ends the process with one line when the body fails or takes longer: JAX would abort with a core dump instead."""
 
     def give_up() -> None:
         print(f"gptjax: {why} within {seconds:g} s", file=sys.stderr, flush=True)
@@ -179,6 +179,8 @@ def given_up_after(seconds: float, why: str) -> Iterator[None]:
     timer.start()
     try:
         yield
+    except jax.errors.JaxRuntimeError as error:  # the port is taken, for one
+        raise SystemExit(f"gptjax: {why}: {' '.join(str(error).split())}") from error
     finally:
         timer.cancel()
 

@@ -272,8 +272,22 @@ def test_processes_that_do_not_meet_end_with_one_line(process):
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{found.getsockname()[1]}"
-    env = {hosts.NUMBER: "2", hosts.OWN: str(process), hosts.COORDINATOR: address}
-    program = f"from gptjax.training import hosts; hosts.join({env}, within_s=1)"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    done = joined({hosts.NUMBER: "2", hosts.OWN: str(process), hosts.COORDINATOR: address})
     assert done.returncode == 1
     assert done.stderr == f"gptjax: process {process} of 2: not all processes met at {address} within 1 s\n"
+
+
+def test_a_port_that_is_taken_is_one_line():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        done = joined({hosts.NUMBER: "2", hosts.OWN: "0", hosts.COORDINATOR: address})
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert f"not all processes met at {address}: UNKNOWN: Failed to start RPC server" in done.stderr
+
+
+def joined(env):
+    """What becomes of a process that gives the others a second to come."""
+    program = f"from gptjax.training import hosts; hosts.join({env}, within_s=1)"
+    return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
