@@ -5,6 +5,7 @@ and no distributed runtime. docs/hosts.md says how to start each.
 """
 
 import contextlib
+import functools
 import importlib.util
 import json
 import os
@@ -52,25 +53,25 @@ def join(env: Mapping[str, str] | None = None, within_s: float = JOIN_S) -> None
         return
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
     jax.config.update("jax_enable_preemption_service", False)  # its handler of SIGTERM would take Stop's place
-    times = {
-        "initialization_timeout": round(within_s) + 60,  # past it JAX aborts with a core dump; ours is earlier
-        "heartbeat_timeout_seconds": HEARTBEAT_S,
-        "shutdown_timeout_seconds": LEAVE_S,
-    }
+    initialize = functools.partial(
+        jax.distributed.initialize,
+        initialization_timeout=round(within_s) + 60,  # past it JAX aborts with a core dump; ours is earlier
+        heartbeat_timeout_seconds=HEARTBEAT_S,
+        shutdown_timeout_seconds=LEAVE_S,
+    )
     if found is None:
         with given_up_after(within_s, "the other hosts of this TPU slice did not come up"):
-            jax.distributed.initialize(**times)
+            initialize()
     elif found.n_processes > 1:
         who = f"process {found.process} of {found.n_processes}"
         with given_up_after(within_s, f"{who}: not all processes met at {found.coordinator}"):
-            jax.distributed.initialize(
+            initialize(
                 found.coordinator,
                 found.n_processes,
                 found.process,
                 found.local_devices,
                 cluster_detection_method="deactivate",
                 coordinator_bind_address=found.coordinator if is_loopback(found.coordinator) else None,
-                **times,
             )
     if distributed.global_state.process_id:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # progress is told once; errors still go to stderr
@@ -212,8 +213,8 @@ def agreed(make: Callable[[], Made], seen: Callable[[Made], Mapping]) -> Made:
 
 def wait_for_all() -> None:
     """Returns when every process is done: one that writes the last logs may take longer than LEAVE_S."""
-    if jax.process_count() > 1:
-        distributed.global_state.client.wait_at_barrier("gptjax/done", PREPARE_S * 1000)
+    if (client := distributed.global_state.client) is not None:
+        client.wait_at_barrier("gptjax/done", PREPARE_S * 1000)
 
 
 def together(stop: Stop) -> Callable[[], bool]:

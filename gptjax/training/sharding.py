@@ -117,7 +117,7 @@ def put(batch: Any, on: Mesh) -> Any:
     def placed(x_BT: Any) -> jax.Array:
         size = len(x_BT) // len(shares)  # of a share
 
-        def part(index: tuple[slice, ...]) -> Any:
+        def part(index: Any) -> Any:
             first = shares.index((index[0].start or 0) // size) * size
             return x_BT[first : first + size, index[1]]
 
