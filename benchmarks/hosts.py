@@ -63,7 +63,8 @@ def start(file: str, n: int, folder: pathlib.Path, run: str) -> float:
     try:
         for index in range(n):
             env = environment(4, GPTJAX_PROCESS_ID=str(index), **told)
-            children.append(subprocess.Popen([*command, *keys], env=env, stdout=subprocess.PIPE, text=True))
+            pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
+            children.append(subprocess.Popen([*command, *keys], env=env, **pipes))
         for line in children[0].stdout:
             if line.startswith("step"):
                 return time.perf_counter() - began

@@ -140,12 +140,14 @@ def tasks_here(env: Mapping[str, str]) -> int:
 
 def tpu_slice(env: Mapping[str, str]) -> bool:
     """Whether this is a host of a Cloud TPU slice, or of several: GKE tells by variables, a VM by its chips."""
+    if env.get(NUMBER) == "1":
+        return False
     hosts = env.get("TPU_PROCESS_ADDRESSES") or env.get("TPU_WORKER_HOSTNAMES") or ""
     if "," in hosts or env.get("MEGASCALE_NUM_SLICES", "1") != "1":
         return True
     on_vm = not hosts and "TPU_SKIP_MDS_QUERY" not in env and importlib.util.find_spec("libtpu") is not None
     chips = (*pathlib.Path("/dev").glob("accel*"), *pathlib.Path("/dev/vfio").glob("[0-9]*")) if on_vm else ()
-    return bool(chips) and env.get(NUMBER) != "1"
+    return bool(chips)
 
 
 def chosen_devices(env: Mapping[str, str]) -> list[int] | None:

@@ -260,6 +260,7 @@ def test_gpus_that_tasks_cannot_share_are_refused():
         ({}, False),
         ({"TPU_WORKER_HOSTNAMES": "a"}, False),
         ({"TPU_WORKER_HOSTNAMES": "a,b"}, True),
+        ({"TPU_WORKER_HOSTNAMES": "a,b", hosts.NUMBER: "1"}, False),
         ({"TPU_WORKER_HOSTNAMES": "a", "MEGASCALE_NUM_SLICES": "2"}, True),
     ],
 )
