@@ -7,7 +7,7 @@ GPU := $(shell nvidia-smi > /dev/null 2>&1 && echo cuda12)
 RUN := .venv/.installed-$(or $(GPU),cpu)
 TEST := .venv/.installed-test
 
-.PHONY: help smoke test check bench
+.PHONY: help smoke test prove check bench
 
 help:  ## list these targets
 	@sed -n 's/^\([a-z]*\):.*## /make \1	/p' Makefile | expand -t 14
@@ -17,6 +17,9 @@ smoke: $(RUN)  ## set up, then train a small model on this machine (runs/smoke)
 
 test: $(TEST)  ## set up, then run every test
 	@.venv/bin/python -m pytest $(PYTEST_ARGS)
+
+prove: $(TEST)  ## set up, then run the long proofs that `make test` leaves out
+	@.venv/bin/python -m pytest -m prove $(PYTEST_ARGS)
 
 check: $(TEST)  ## set up, then look at format, lint, types, floors and doors
 	@.venv/bin/ruff format --check .

@@ -91,11 +91,17 @@ def run_train(flags: argparse.Namespace, overrides: list[str]) -> int:
     start_jax()
     import jax
 
+    from gptjax.training import hosts
+
+    hosts.join()
+
     from gptjax.commands import train
     from gptjax.training.loop import Diverged
 
     try:
-        return train.run(flags.config, overrides, flags.workdir, flags.change_optimizer)
+        code = train.run(flags.config, overrides, flags.workdir, flags.change_optimizer)
+        hosts.wait_for_all()
+        return code
     except Diverged as error:
         print(f"gptjax: diverged: {error}; nothing that is not finite was saved", file=sys.stderr)
         return DIVERGED

@@ -114,7 +114,9 @@ def resolve(cfg: MeshConfig, n_devices: int, n_slices: int = 1) -> tuple[int, ..
     if math.prod(sizes) == n_devices and sizes[0] % n_slices == 0:
         return tuple(sizes)
     near = nearest(asked, n_devices, n_slices)
-    text, hint = (" ".join(f"mesh.{axis}={size}" for axis, size in zip(AXES, of, strict=True)) for of in (asked.values(), near))
+    text, hint = (
+        " ".join(f"mesh.{axis}={size}" for axis, size in zip(AXES, of, strict=True)) for of in (asked.values(), near)
+    )
     slices = f" in {n_slices} slices, each of which is one replica or several" if n_slices > 1 else ""
     raise BadInput(f"{text} does not fit {n_devices} devices{slices}; try {hint}")
 

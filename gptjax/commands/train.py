@@ -22,7 +22,7 @@ from gptjax.evaluation import likelihood
 from gptjax.generation import decode
 from gptjax.planning import flops
 from gptjax.runs.log import RunLog, environment, read_header
-from gptjax.training import checkpoint, loop, resume, sharding, source, step
+from gptjax.training import checkpoint, hosts, loop, resume, sharding, source, step
 from gptjax.training.checkpoint import Checkpoints
 from gptjax.training.step import TrainState
 from gptjax.training.stop import Stop
@@ -37,11 +37,20 @@ class Opened(NamedTuple):
     cfg: Config
     workdir: str
     mesh: Mesh
-    rows: slice  # of the global batch, read by this process
+    rows: list[int]  # of the global batch, read by this process
     data: Prepared
     batches: Batches
     saved: int | None  # the newest checkpoint's step
     changed: dict  # keys that a resumed run changes, {key: [old, new]}
+
+    @property
+    def shared(self) -> dict:
+        """What every process of a run must have found alike, by what its user calls it."""
+        return {
+            "their config": config.to_dict(self.cfg),
+            "the newest checkpoint of --workdir": self.saved,
+            "the tokens and the tokenizer": self.data.fingerprints,
+        }
 
     @property
     def meta(self) -> dict:
@@ -51,9 +60,11 @@ class Opened(NamedTuple):
 
 def run(file: str, overrides: list[str], workdir: str, change_optimizer: bool) -> int:
     """Trains, or goes on training, the run in `workdir`; returns the exit code. Raises BadInput and Diverged."""
-    cfg = config.load(file, overrides)
-    with Stop(cfg.stop_after_s) as stop:
-        opened = open_run(cfg, workdir.rstrip("/"), change_optimizer)
+    opening = lambda: open_run(config.load(file, overrides), workdir.rstrip("/"), change_optimizer)
+    with Stop() as stop:
+        opened = hosts.agreed(opening, lambda opened: opened.shared)
+        cfg = opened.cfg
+        stop.after(cfg.stop_after_s)
         if opened.saved is not None and opened.saved >= cfg.n_steps:
             print(f"{opened.workdir} is done: {opened.saved:,} of {cfg.n_steps:,} steps.", end=" ")
             print("A larger --config.n_steps goes on from there.")
@@ -99,10 +110,12 @@ def train(opened: Opened, stop: Stop) -> int:
             compiling = pool.submit(traced.compile)
             state, origin = first_state(opened, keep)
             update = compiling.result()
-        log = RunLog(workdir, cfg.log, primary=jax.process_index() == 0)
+        primary = jax.process_index() == 0
+        log = RunLog(workdir, cfg.log, primary=primary)
         stack.callback(log.close)
         log.header(header(opened, origin))
-        source.write_tokenizer(opened.data.tokenizer, workdir)
+        if primary:
+            source.write_tokenizer(opened.data.tokenizer, workdir)
         screen = stack.enter_context(Screen(first_step, cfg.n_steps))
         ahead = stack.enter_context(Prefetch(opened.batches, put=functools.partial(sharding.put, on=opened.mesh)))
 
@@ -122,7 +135,7 @@ def train(opened: Opened, stop: Stop) -> int:
             save=lambda at, state, nll: keep.save(at, state, opened.meta, nll),
             check=keep.check,
             wait=keep.wait,
-            stop=stop,
+            stop=hosts.together(stop),
             profile_dir=f"{workdir}/profile",
         )
         state, last = loop.train(cfg, state, first_step, tools)
@@ -134,7 +147,7 @@ def train(opened: Opened, stop: Stop) -> int:
     return DONE
 
 
-def train_batches(cfg: Config, data: Prepared, rows: slice) -> Batches:
+def train_batches(cfg: Config, data: Prepared, rows: list[int]) -> Batches:
     return Batches(
         list(data.train.values()),
         cfg.data.weights,
@@ -168,7 +181,8 @@ def first_state(opened: Opened, keep: Checkpoints) -> tuple[TrainState, dict | N
     resume.check_weights(given.cfg.model, cfg.model, origin=cfg.init_from)
     if given.tokenizer.fingerprint != opened.data.tokenizer.fingerprint:
         raise BadInput(f"init_from={cfg.init_from}: its tokenizer is not this run's; set tokenizer.* as that run did")
-    return step.state_from(given.params, cfg, on), {"run": given.run, "step": given.step}
+    weights = jax.device_get(given.params)  # from the host each process can fill its part of a mesh over several
+    return step.state_from(weights, cfg, on), {"run": given.run, "step": given.step}
 
 
 def make_evaluate(opened: Opened) -> Callable[[dict], dict[str, float]]:

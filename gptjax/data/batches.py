@@ -49,7 +49,7 @@ class Batches:
         seed: int,
         mask_documents: bool,
         end_of_text: int,
-        rows: slice = slice(None),
+        rows: Sequence[int] | None = None,
     ):
         for store in stores:
             if store.n_tokens <= context:
@@ -61,7 +61,7 @@ class Batches:
         self.stores, self.seed = stores, seed
         self.shares = [max(1, round(weight / sum(weights) * SHARES)) for weight in weights]
         self.context, self.mask_documents, self.end_of_text = context, mask_documents, end_of_text
-        self.batch_size, self.rows = batch_size, range(batch_size)[rows]
+        self.batch_size, self.rows = batch_size, range(batch_size) if rows is None else rows
         self.n_windows = [-(-(store.n_tokens - 1) // context) for store in stores]  # the last may be short
 
     def __call__(self, step: int) -> Batch:
@@ -136,14 +136,14 @@ def fixed(
     n_tokens: int,
     mask_documents: bool,
     end_of_text: int,
-    rows: slice = slice(None),
+    rows: Sequence[int] | None = None,
 ) -> Sequence[Batch]:
     """Evaluation batches: windows in order from the start of a store until `n_tokens` targets, each target once.
 
     Always the same windows. The last batch is filled up with weight 0, so that all have one shape.
     """
     end = min(n_tokens + 1, store.n_tokens)
-    rows_B = np.arange(batch_size, dtype=np.int64)[rows]
+    rows_B = np.array(range(batch_size) if rows is None else rows, np.int64)
 
     def make(index: int) -> Batch:
         starts_B = (index * batch_size + rows_B) * context

@@ -1,5 +1,6 @@
 """From a config to token stores: the corpora opened, the tokenizer made or found, the text tokenised once."""
 
+import fcntl
 import hashlib
 import pathlib
 from collections.abc import Iterator
@@ -57,6 +58,9 @@ def make_tokenizer(cfg: Config, opened: list[Corpus], cache: pathlib.Path) -> To
     key = [cfg.tokenizer.name, str(cfg.model.vocab_size), *(corpus.fingerprint("train") for corpus in opened)]
     folder = cache / "tokenizers" / hashlib.sha256("\n".join(key).encode()).hexdigest()[:32]
     if not folder.exists():
-        made = tokenizers.make(cfg.tokenizer, cfg.model.vocab_size, texts)
-        made.save(folder)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with folder.with_suffix(".lock").open("w") as lock:  # of several processes one makes it and the others wait
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not folder.exists():
+                tokenizers.make(cfg.tokenizer, cfg.model.vocab_size, texts).save(folder)
     return tokenizers.load(folder)

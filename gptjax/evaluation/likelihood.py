@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh
+from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Float
 
 from gptjax import mesh
@@ -44,9 +44,10 @@ def make_evaluate(
     `windows` holds the fixed batches of each source; several are scored apart too (`eval/nll/<source>`).
     One read of the device an evaluation.
     """
-    bytes_V = jnp.asarray(token_bytes, jnp.float32)
+    bytes_V = np.asarray(token_bytes, np.float32)
     one = functools.partial(sums, model_cfg=model_cfg, loss_cfg=loss_cfg, unpack=sharding.gathered(on))
-    of_batch = jax.jit(mesh.traced(one, on))
+    everywhere = sharding.place(PartitionSpec(), on)  # so that each of several processes holds what it reads
+    of_batch = jax.jit(mesh.traced(one, on), out_shardings=everywhere)
 
     def evaluate(params: dict) -> dict[str, float]:
         found = {

@@ -6,6 +6,7 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import Array, Int, PRNGKeyArray
 
 from gptjax.config import BadInput, ModelConfig
@@ -15,7 +16,7 @@ from gptjax.model import gpt
 PAD = 1  # segment of the left padding; the text is segment 0
 
 
-@functools.partial(jax.jit, static_argnames=("cfg", "n_tokens", "temperature", "top_k", "top_p"))
+@functools.partial(jax.jit, static_argnames=("cfg", "n_tokens", "temperature", "top_k", "top_p", "everywhere"))
 def continued(
     params: dict,
     prompt_BT: Int[Array, "B T"],
@@ -27,8 +28,12 @@ def continued(
     temperature: float,
     top_k: int,
     top_p: float,
+    everywhere: NamedSharding | None,
 ) -> Int[Array, "B n"]:
-    """`n_tokens` continuing each prompt, whose first `n_pad` columns are padding that nothing attends to."""
+    """`n_tokens` continuing each prompt, whose first `n_pad` columns are padding that nothing attends to.
+
+    With parameters on a mesh the result lies `everywhere`, so that each of several processes can read it.
+    """
     B, T = prompt_BT.shape
     columns_BT = jnp.broadcast_to(jnp.arange(T)[None], (B, T))
     out = gpt.forward(
@@ -52,7 +57,8 @@ def continued(
         return step.cache, jax.lax.dynamic_update_slice_in_dim(tokens_BS, next_B1, number, axis=1)
 
     tokens_BS = jnp.zeros((B, n_tokens), jnp.int32).at[:, 0].set(choose(0, out.logits_BTV[:, -1]))
-    return jax.lax.fori_loop(1, n_tokens, one, (out.cache, tokens_BS))[1]
+    tokens_BS = jax.lax.fori_loop(1, n_tokens, one, (out.cache, tokens_BS))[1]
+    return tokens_BS if everywhere is None else jax.lax.with_sharding_constraint(tokens_BS, everywhere)
 
 
 def generate(
@@ -76,6 +82,7 @@ def generate(
     cfg = dataclasses.replace(cfg, scan=True)  # one layer to compile, and the same numbers
     text_BT = np.broadcast_to(np.asarray(prompt, np.int32), (n_samples, len(prompt)))
     length = len(prompt) + n_tokens
+    everywhere = on_whole_mesh(params)
     while (missing := length - text_BT.shape[1]) > 0:
         seen_BT = text_BT[:, -max(1, cfg.context // 2) :] if text_BT.shape[1] >= cfg.context else text_BT
         width = bucket(seen_BT.shape[1], cfg.context)
@@ -83,17 +90,24 @@ def generate(
         stretch = max(1, min(missing, cfg.context - seen_BT.shape[1]))
         new_BT = continued(
             params,
-            jnp.asarray(np.pad(seen_BT, ((0, 0), (n_pad, 0)))),
-            jnp.int32(n_pad),
+            np.pad(seen_BT, ((0, 0), (n_pad, 0))),  # from the host: a mesh may span processes
+            np.int32(n_pad),
             jax.random.fold_in(jax.random.key(seed), missing),
             cfg=cfg,
             n_tokens=stretch,
             temperature=temperature,
             top_k=top_k,
             top_p=top_p,
+            everywhere=everywhere,
         )
         text_BT = np.concatenate([text_BT, np.asarray(new_BT)], axis=1)
     return text_BT[:, len(prompt) :]
+
+
+def on_whole_mesh(params: dict) -> NamedSharding | None:
+    """Copies of a result on all devices of the mesh that the parameters lie on; None where they lie on no mesh."""
+    at = jax.tree.leaves(params)[0].sharding
+    return NamedSharding(at.mesh, PartitionSpec()) if isinstance(at, NamedSharding) else None
 
 
 def bucket(length: int, context: int) -> int:

@@ -110,7 +110,7 @@ def of_state(state: Any, params: Any, on: Mesh) -> Any:
     return tree.map_named(sharding, state)
 
 
-def rows(batch_size: int, on: Mesh) -> slice:
+def rows(batch_size: int, on: Mesh) -> list[int]:
     """The rows of a global batch that this process reads; raises BadInput where they cannot be dealt evenly."""
     ways = mesh.size(on, "replica") * mesh.size(on, "data")
     if batch_size % ways:
@@ -119,11 +119,22 @@ def rows(batch_size: int, on: Mesh) -> slice:
             f"a batch of {batch_size} sequences cannot be dealt to replica x data = {ways} devices; try {near}"
         )
     mine = place(P(ROWS), on).addressable_devices_indices_map((batch_size,)).values()
-    bounds = [index[0].indices(batch_size) for index in mine if index is not None]
-    return slice(min(start for start, _, _ in bounds), max(stop for _, stop, _ in bounds))
+    return sorted({row for index in mine if index is not None for row in range(batch_size)[index[0]]})
 
 
 def put(batch: Any, on: Mesh) -> Any:
-    """This process's rows of a batch as global arrays."""
+    """This process's rows of a batch, whole along the context, as global arrays."""
     at = place(BATCH, on)
-    return jax.tree.map(lambda x_BT: jax.make_array_from_process_local_data(at, x_BT), batch)
+    ways = mesh.size(on, "replica") * mesh.size(on, "data")
+    shares = rows(ways, on)  # of the batch; those of a process need not be neighbours, as on a torus
+
+    def placed(x_BT: Any) -> jax.Array:
+        size = len(x_BT) // len(shares)  # of a share
+
+        def part(index: Any) -> Any:
+            first = shares.index((index[0].start or 0) // size) * size
+            return x_BT[first : first + size, index[1]]
+
+        return jax.make_array_from_callback((size * ways, x_BT.shape[1]), at, part)
+
+    return jax.tree.map(placed, batch)

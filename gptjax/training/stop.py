@@ -4,6 +4,8 @@ import signal
 import time
 from types import FrameType
 
+REASONS = ("", "SIGTERM", "SIGINT", "stop_after_s")
+
 
 class Stop:
     """`stop()` says whether to stop, and `reason` why. Inside `with` it hears SIGTERM and SIGINT (main thread only).
@@ -11,9 +13,13 @@ class Stop:
     A second SIGINT (Ctrl-C) interrupts at once.
     """
 
-    def __init__(self, after_s: float):
-        self.reason = ""
-        self.deadline = time.monotonic() + after_s if after_s else float("inf")
+    def __init__(self):
+        self.reason = ""  # one of REASONS
+        self.began, self.deadline = time.monotonic(), float("inf")
+
+    def after(self, seconds: float) -> None:
+        """Sets the time limit, counted from the making of this; 0 is none."""
+        self.deadline = self.began + seconds if seconds else float("inf")
 
     def __enter__(self) -> "Stop":
         self.before = {number: signal.signal(number, self.hear) for number in (signal.SIGTERM, signal.SIGINT)}

@@ -13,9 +13,8 @@ import jax
 import numpy as np
 import pytest
 
-from gptjax import cli
+from gptjax import cli, mesh
 from gptjax.commands import train
-from gptjax.training import sharding
 from tests.tiny import mesh_of
 
 TINY = {
@@ -52,7 +51,7 @@ def command(tmp_path_factory):
 def on_one_device(words):
     """The command's exit code, on the first of the virtual devices, where small steps are several times faster."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sharding, "mesh", lambda cfg: mesh_of(1, 1, 1, 1))
+        patch.setattr(mesh, "make", lambda cfg: mesh_of(1, 1, 1, 1))
         return cli.main(words)
 
 

@@ -51,7 +51,7 @@ def test_processes_together_read_the_batch_of_one(counting, n_processes, step):
     batch_size = 12
     share = batch_size // n_processes
     parts = [
-        make([counting], batch_size=batch_size, rows=slice(p * share, (p + 1) * share))(step)
+        make([counting], batch_size=batch_size, rows=range(p * share, (p + 1) * share))(step)
         for p in range(n_processes)
     ]
     whole = make([counting], batch_size=batch_size)(step)
@@ -124,7 +124,7 @@ def test_a_step_reads_its_own_windows_and_no_more(counting, monkeypatch, step):
     n_read = []
     stored = shards.Store.stored
     monkeypatch.setattr(shards.Store, "stored", lambda self, i, j: n_read.append(j - i) or stored(self, i, j))
-    make([counting, counting], batch_size=4096, rows=slice(100, 110))(step)
+    make([counting, counting], batch_size=4096, rows=range(100, 110))(step)
     assert n_read == [17] * 10
 
 
@@ -204,7 +204,7 @@ def test_evaluation_scores_the_first_targets_once_in_order(counting, n_tokens, s
     targets = np.concatenate([batch.targets_BT[batch.weights_BT == 1] for batch in windows])
     np.testing.assert_array_equal(targets, np.arange(1, scored + 1))
     assert {batch.inputs_BT.shape for batch in windows} == {(4, 16)} and len(windows) == -(-scored // 64)
-    halves = [batches.fixed(counting, **options, rows=rows) for rows in (slice(0, 2), slice(2, 4))]
+    halves = [batches.fixed(counting, **options, rows=rows) for rows in ((0, 1), (2, 3))]
     for batch, *parts in zip(windows, *halves, strict=True):
         np.testing.assert_array_equal(batch.targets_BT, np.concatenate([part.targets_BT for part in parts]))
 

@@ -1,3 +1,4 @@
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -49,7 +50,7 @@ def test_a_mesh_that_does_not_divide_the_model_is_refused():
 
 
 def test_rows_that_cannot_be_dealt_are_refused():
-    assert sharding.rows(16, mesh_of(2, 4, 1, 1)) == slice(0, 16)
+    assert sharding.rows(16, mesh_of(2, 4, 1, 1)) == list(range(16))
     with pytest.raises(BadInput, match="12 sequences cannot be dealt to replica x data = 8 devices; try 16"):
         sharding.rows(12, mesh_of(2, 4, 1, 1))
 
@@ -68,3 +69,12 @@ def test_every_leaf_of_the_state_has_a_place_and_fsdp_cuts_it():
     for name, leaf in tree.named(state.params).items():
         parts = 8 if name.rsplit("/")[-1].startswith("w_") else 1
         assert np.prod(leaf.sharding.shard_shape(leaf.shape)) * parts == np.prod(leaf.shape), name
+
+
+def test_a_process_fills_the_shares_it_has_wherever_they_stand(monkeypatch):
+    """On a torus the rows of a process need not be neighbours; here all four shares are its own, read out of order."""
+    batch, shares = make_batch(make_config()), [2, 0, 3, 1]
+    monkeypatch.setattr(sharding, "rows", lambda size, on: shares)
+    read = np.concatenate([np.arange(2) + 2 * share for share in shares])
+    placed = sharding.put(jax.tree.map(lambda x_BT: x_BT[read], batch), mesh_of(2, 2, 1, 2))
+    np.testing.assert_array_equal(placed.inputs_BT, batch.inputs_BT)
