@@ -142,7 +142,7 @@ CHOICES = {
     "model.norm": ("layer", "rms"),
     "model.mlp": ("gelu", "swiglu", "relu2"),
     "model.dtype": ("float32", "bfloat16"),
-    "model.attention": ("reference", "blockwise"),
+    "model.attention": ("auto", "reference", "blockwise", "splash", "cudnn", "ring"),
     "model.remat": ("none", "dots", "full"),
     "tokenizer.name": ("bytes", "characters", "gpt2", "bpe", "sentencepiece"),
     "optim.name": ("adamw", "adafactor", "lion", "muon", "sgd"),

@@ -5,9 +5,10 @@ each side is an axis of the mesh of its own ("data_0", "data_1", ...), because X
 torus but not along several at once. `physical` turns the four names into the mesh's.
 """
 
+import functools
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -43,6 +44,17 @@ def make(cfg: MeshConfig, devices: Sequence[Any] | None = None) -> Mesh:
     return Mesh(grid, axes, axis_types=(AxisType.Auto,) * len(axes))
 
 
+def within(on: Mesh, f: Callable[..., Any]) -> Callable[..., Any]:
+    """f, to be traced with the mesh in the context, where kernels that XLA cannot divide look for it."""
+
+    @functools.wraps(f)
+    def traced(*args: Any, **kwargs: Any) -> Any:
+        with jax.sharding.use_abstract_mesh(on.abstract_mesh):
+            return f(*args, **kwargs)
+
+    return traced
+
+
 def parts(mesh: Any, axis: str) -> tuple[str, ...]:
     """The axes of a mesh (or abstract mesh) that one of the four names stands for."""
     return tuple(name for name in mesh.axis_names if name == axis or name.startswith(axis + "_"))
@@ -74,7 +86,9 @@ def resolve(cfg: MeshConfig, n_devices: int, n_slices: int = 1) -> tuple[int, ..
     if math.prod(sizes) == n_devices and sizes[0] % n_slices == 0:
         return tuple(sizes)
     near = nearest(asked, n_devices, n_slices)
-    text, hint = (" ".join(f"mesh.{axis}={size}" for axis, size in zip(AXES, of, strict=True)) for of in (asked.values(), near))
+    text, hint = (
+        " ".join(f"mesh.{axis}={size}" for axis, size in zip(AXES, of, strict=True)) for of in (asked.values(), near)
+    )
     slices = f" in {n_slices} slices, each of which is one replica or several" if n_slices > 1 else ""
     raise BadInput(f"{text} does not fit {n_devices} devices{slices}; try {hint}")
 

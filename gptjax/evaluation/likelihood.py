@@ -13,6 +13,7 @@ from jaxtyping import Array, Float
 
 from gptjax.config import LossConfig, ModelConfig
 from gptjax.data.batches import Batch
+from gptjax.mesh import within
 from gptjax.training import loss, sharding
 
 
@@ -44,7 +45,8 @@ def make_evaluate(
     One read of the device an evaluation.
     """
     bytes_V = jnp.asarray(token_bytes, jnp.float32)
-    of_batch = jax.jit(functools.partial(sums, model_cfg=model_cfg, loss_cfg=loss_cfg, unpack=sharding.gathered(mesh)))
+    one = functools.partial(sums, model_cfg=model_cfg, loss_cfg=loss_cfg, unpack=sharding.gathered(mesh))
+    of_batch = jax.jit(within(mesh, one))
 
     def evaluate(params: dict) -> dict[str, float]:
         found = {

@@ -12,7 +12,8 @@ from jaxtyping import Array, Int, PRNGKeyArray
 from gptjax import tree
 from gptjax.config import Config
 from gptjax.data.batches import Batch
-from gptjax.model import gpt
+from gptjax.mesh import within
+from gptjax.model import choice, gpt
 from gptjax.training import loss, optim, sharding
 
 
@@ -66,8 +67,9 @@ def state_from(params: dict, cfg: Config, mesh: Mesh) -> TrainState:
 def make_update(cfg: Config, mesh: Mesh) -> Callable[[TrainState, Batch], tuple[TrainState, dict[str, Array]]]:
     """The jitted `update(state, batch) -> (state, metrics)`; the old state's buffers become the new one's."""
     places = jax.tree.map(lambda leaf: leaf.sharding, abstract_state(cfg, mesh))
+    cfg = choice.resolved(cfg, mesh)
     one = functools.partial(train_step, cfg=cfg, unpack=sharding.gathered(mesh))
-    return jax.jit(one, donate_argnums=0, out_shardings=(places, None))
+    return jax.jit(within(mesh, one), donate_argnums=0, out_shardings=(places, None))
 
 
 def train_step(

@@ -73,6 +73,7 @@ def test_a_run_leaves_its_record(finished):
     header = json.loads((finished / "run.json").read_text())
     assert {"config", "command", "git_commit", "versions", "devices", "started", "name", "tags", "note"} <= set(header)
     assert header["config"]["model"]["d_model"] == 32 and header["attention"] == "blockwise"
+    assert header["config"]["model"]["attention"] == "auto"
     nll = lines(finished)
     assert list(nll) == list(range(12))
     assert nll[0] == pytest.approx(np.log(256), abs=0.1) and nll[11] < nll[0] - 0.4
