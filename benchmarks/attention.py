@@ -30,7 +30,7 @@ def main() -> None:
     print_machine()
     lengths = [flags.positions // 4, flags.positions // 2, flags.positions]
     compiled = {(kernel, T): compile_gradients(kernel, T) for kernel in KERNELS for T in lengths}
-    held = {key: step.memory_analysis().temp_size_in_bytes for key, step in compiled.items()}
+    held = {key: planned_bytes(gradients) for key, gradients in compiled.items()}
     rows = []
     for kernel in KERNELS:
         exponent = math.log2(held[kernel, lengths[2]] / held[kernel, lengths[1]])
@@ -64,6 +64,12 @@ def compile_gradients(kernel: str, T: int) -> jax.stages.Compiled:
         return mixed, *pull(d)
 
     return jax.jit(gradients).lower(x, x, x, x).compile()
+
+
+def planned_bytes(compiled: jax.stages.Compiled) -> int:
+    analysis = compiled.memory_analysis()
+    assert analysis is not None
+    return analysis.temp_size_in_bytes
 
 
 if __name__ == "__main__":

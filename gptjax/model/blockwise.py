@@ -165,8 +165,10 @@ def scores(
     found_BKGts = rows_by(q_BKGtH, k_BKsH, (3,), wide) / q_BKGTH.shape[-1] ** 0.5
     t, s = at[0] + jnp.arange(size[0])[:, None], at[1] + jnp.arange(size[1])[None]
     seen_1ts = (t >= s if n_earlier is None else s < n_earlier)[None]
-    if segments[0] is not None and segments[1] is not None:
-        of_t, of_s = (jax.lax.dynamic_slice_in_dim(segments[n], at[n], size[n], axis=1) for n in (0, 1))
+    of_T, of_S = segments
+    if of_T is not None and of_S is not None:
+        of_t = jax.lax.dynamic_slice_in_dim(of_T, at[0], size[0], axis=1)
+        of_s = jax.lax.dynamic_slice_in_dim(of_S, at[1], size[1], axis=1)
         seen_1ts = seen_1ts & (of_t[:, :, None] == of_s[:, None, :])
     return jnp.where(seen_1ts[:, None, None], found_BKGts, MASKED)
 

@@ -35,7 +35,7 @@ def causal_attention(
     Called on each of `n_devices` along AXIS, where that axis is manual.
     """
     T = q_BTNH.shape[1]
-    mixed_BKGTH = ring(*blockwise.laid_out(q_BTNH, k_BTKH, v_BTKH, segments_BT), T, n_devices)
+    mixed_BKGTH: Any = ring(*blockwise.laid_out(q_BTNH, k_BTKH, v_BTKH, segments_BT), T, n_devices)
     return blockwise.as_given(mixed_BKGTH, q_BTNH)
 
 

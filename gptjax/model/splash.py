@@ -5,6 +5,8 @@ returns, and the logarithm of each row's sum, are named as products are, so `rem
 pass does not run the forward kernel again. Compiled ahead of time for TPU v5e; run only interpreted, never on a TPU.
 """
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
@@ -37,11 +39,11 @@ def causal_attention(
 
     length = T + padding
     block = next(size for size in BLOCKS if length % size == 0)
-    forward = dict(block_q=block, block_kv=block, block_kv_compute=block)
-    by_key = dict(block_q_dkv=block, block_kv_dkv=block, block_kv_dkv_compute=block)
     kernel = splash.make_splash_mha(
         splash.MultiHeadMask([splash.CausalMask((length, length))] * N),
-        block_sizes=splash.BlockSizes(**forward, **by_key, block_q_dq=block, block_kv_dq=block),
+        block_sizes=splash.BlockSizes(
+            block, block, block_q_dkv=block, block_kv_dkv=block, block_q_dq=block, block_kv_dq=block
+        ),
         head_shards=1,
         q_seq_shards=1,
         residual_checkpoint_name=product.NAME,
@@ -51,5 +53,5 @@ def causal_attention(
     if segments_BT is not None:
         segments_BT = jnp.pad(segments_BT, widths[1:3])
         segments = splash.SegmentIds(segments_BT, segments_BT)
-    mixed_BNTH = jax.vmap(kernel)(q_BNTH, k_BKTH, v_BKTH, segments)
-    return mixed_BNTH[:, :, :T].swapaxes(1, 2)
+    of_row: Callable[..., Array] = lambda *row: jnp.asarray(kernel(*row))
+    return jax.vmap(of_row)(q_BNTH, k_BKTH, v_BKTH, segments)[:, :, :T].swapaxes(1, 2)

@@ -13,9 +13,8 @@ import jax
 import numpy as np
 import pytest
 
-from gptjax import cli
+from gptjax import cli, mesh
 from gptjax.commands import train
-from gptjax.training import sharding
 from tests.tiny import mesh_of
 
 TINY = {
@@ -52,7 +51,7 @@ def command(tmp_path_factory):
 def on_one_device(words):
     """The command's exit code, on the first of the virtual devices, where small steps are several times faster."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sharding, "mesh", lambda cfg: mesh_of(1, 1, 1, 1))
+        patch.setattr(mesh, "make", lambda cfg: mesh_of(1, 1, 1, 1))
         return cli.main(words)
 
 
@@ -199,6 +198,7 @@ def test_out_of_memory_is_one_line_of_advice(command, tmp_path, capsys, monkeypa
         (["--config.model.context=1048576", "--config.batch_tokens=8388608"], "holds only"),
         (["--config.data.corpora=text:/nowhere/*.txt"], "/nowhere"),
         (["--config.data.corpora=pyton"], "did you mean"),
+        (["--config.model.attention=cudnn"], "model.attention='cudnn' is for GPUs, and this is a CPU; try 'auto'"),
         (["--config.mesh.data=3"], "does not fit 8 devices"),
         (["--config.batch_tokens=320"], "a batch of 5 sequences cannot be dealt to replica x data = 8 devices; try 8"),
         (["--config.init_from=/nowhere"], "/nowhere: not a run directory"),

@@ -28,7 +28,7 @@ def chosen_and_compiled(devices, *overrides):
     cfg = make_config(*SIZES, *overrides)
     on = mesh.make(cfg.mesh, devices)
     cfg = choice.resolved(cfg, on)
-    return cfg.model.attention, trace_update(cfg, on).compile().as_text()
+    return cfg.model.attention, trace_update(cfg, on).compile().as_text() or ""
 
 
 @pytest.fixture(scope="module")
