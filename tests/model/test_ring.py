@@ -82,9 +82,11 @@ def test_blocks_in_the_future_are_not_read():
     q, k, v, _ = inputs(16, 2, 2, "float32")
     poisoned, on = v.at[:, 8:].set(jnp.nan), mesh_of(1, 1, 1, 4)
     attend = lambda q, k, v: attention.attention(q, k, v, Slots(None, None, None), "ring")
-    mixed = jax.jit(mesh.within(on, attend))(*placed([q, k, poisoned], on))
+    ring_of_4 = jax.jit(mesh.within(on, attend))
+    mixed = ring_of_4(*placed([q, k, poisoned], on))
     np.testing.assert_allclose(mixed[:, :8], attend(q, k, v)[:, :8], rtol=1e-5, atol=1e-5)
     assert np.isnan(mixed[:, 8:]).all()
+    assert "stablehlo.case" in ring_of_4.lower(*placed([q, k, v], on)).as_text()  # a branch: neither are they computed
 
 
 def test_memory_grows_as_the_positions_of_a_device():
