@@ -47,7 +47,7 @@ def get_config() -> ConfigDict:
     c.model.dropout = 0.0  # probability, on embeddings, attention and residual writes
     c.model.pad_vocab_to = 128  # the embedding has a multiple of so many rows; padding gets probability 0
     c.model.dtype = "float32"  # of activations: float32 | bfloat16; parameters, softmax, norms and loss are float32
-    c.model.attention = "blockwise"  # kernel: blockwise (skips what is masked, memory linear in context) | reference
+    c.model.attention = "auto"  # kernel: auto (by device, mesh, dtype) | reference | blockwise | splash | cudnn | ring
     c.model.scan = True  # one compiled block in a loop; False = written out: slower to compile, on a CPU faster to run
     c.model.remat = "none"  # recomputed in the backward pass: none | dots (all but matmuls) | full
     c.model.saved = ()  # but for these: residual_in, mixed_heads, attn_out, mlp_hidden, mlp_out

@@ -146,7 +146,7 @@ CHOICES = {
     "model.norm": ("layer", "rms"),
     "model.mlp": ("gelu", "swiglu", "relu2"),
     "model.dtype": ("float32", "bfloat16"),
-    "model.attention": ("reference", "blockwise"),
+    "model.attention": ("auto", "reference", "blockwise", "splash", "cudnn", "ring"),
     "model.remat": ("none", "dots", "full"),
     "model.saved": SAVABLE,
     "model.offloaded": SAVABLE,

@@ -20,6 +20,7 @@ from gptjax.config import BadInput, MeshConfig
 
 P = PartitionSpec
 AXES = ("replica", "data", "tensor", "sequence")
+ROWS = ("replica", "data")  # which divide the rows of a batch
 
 
 def make(cfg: MeshConfig, devices: Sequence[Any] | None = None) -> Mesh:
@@ -42,6 +43,17 @@ def make(cfg: MeshConfig, devices: Sequence[Any] | None = None) -> Mesh:
     axes = ("replica", *named, "tensor", "sequence")
     # Auto: since JAX 0.9 make_mesh defaults to Explicit, under which FSDP with plain einsum is refused.
     return Mesh(grid, axes, axis_types=(AxisType.Auto,) * len(axes))
+
+
+def within(on: Mesh, f: Callable[..., Any]) -> Callable[..., Any]:
+    """f, to be traced with the mesh in the context, where kernels that XLA cannot divide look for it."""
+
+    @functools.wraps(f)
+    def traced(*args: Any, **kwargs: Any) -> Any:
+        with jax.sharding.use_abstract_mesh(on.abstract_mesh):
+            return f(*args, **kwargs)
+
+    return traced
 
 
 def parts(mesh: Any, axis: str) -> tuple[str, ...]:
@@ -67,26 +79,15 @@ def physical(spec: PartitionSpec, mesh: Any) -> PartitionSpec:
     return P(*(side(entry) for entry in spec))
 
 
-def traced(function: Callable, on: Mesh) -> Callable:
-    """The function, traced where `lie` and kernels find the mesh. A mesh of one device is none."""
-    if on.size == 1:
-        return function
-
-    @functools.wraps(function)
-    def inside(*args: Any) -> Any:
-        with jax.sharding.use_abstract_mesh(on.abstract_mesh):
-            return function(*args)
-
-    return inside
-
-
 def lie(x: jax.Array, spec: PartitionSpec) -> jax.Array:
     """x, told where on the mesh that is traced for it lies, in the four names; rows that a map has dealt stay there.
     What does not divide is left to XLA, as are the few rows of a sample."""
     on = jax.sharding.get_abstract_mesh()
-    if on.empty:
+    if on.empty or on.size == 1:
         return x
-    free = [side if divides(side, n, on) else None for n, side in zip(x.shape, left(physical(spec, on), on), strict=True)]
+    free = [
+        side if divides(side, n, on) else None for n, side in zip(x.shape, left(physical(spec, on), on), strict=True)
+    ]
     return jax.lax.with_sharding_constraint(x, NamedSharding(on, P(*free))) if any(free) else x
 
 

@@ -61,6 +61,7 @@ REFUSED = [  # overrides of the base config, what the message says
     (["optim.final_lr_fraction=1.5"], ["optim.final_lr_fraction=1.5", "at most 1"]),
     (["optim.name=adam"], ["optim.name='adam'", "did you mean 'adamw'?", "lion"]),
     (["model.dtype=float16"], ["model.dtype='float16'", "did you mean 'bfloat16'?"]),
+    (["model.attention=flash"], ["model.attention='flash'", "did you mean 'splash'?"]),
     (["model.mlp=swiglu2"], ["model.mlp='swiglu2'", "did you mean 'swiglu'?"]),
     (["model.d_model=250"], ["model.d_model=250", "model.n_heads=4", "try 248"]),
     (["model.n_kv_heads=3"], ["model.n_kv_heads=3", "model.n_heads=4", "try 2"]),

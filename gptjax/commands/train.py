@@ -20,6 +20,7 @@ from gptjax.data.batches import Batch, Batches, Prefetch
 from gptjax.data.prepared import Prepared
 from gptjax.evaluation import likelihood
 from gptjax.generation import decode
+from gptjax.model import choice
 from gptjax.planning import flops
 from gptjax.runs.log import RunLog, environment, read_header
 from gptjax.training import checkpoint, hosts, loop, resume, sharding, source, step
@@ -34,7 +35,8 @@ SAMPLE_TEMPERATURE = 0.8  # of samples.jsonl, as is the default of `gptjax gener
 class Opened(NamedTuple):
     """A run whose input has been checked: nothing is compiled yet, and nothing is written."""
 
-    cfg: Config
+    cfg: Config  # with the kernel that attends in `model.attention`
+    asked: Config  # as given, where that may be "auto"
     workdir: str
     mesh: Mesh
     rows: list[int]  # of the global batch, read by this process
@@ -55,7 +57,7 @@ class Opened(NamedTuple):
     @property
     def meta(self) -> dict:
         """What a checkpoint holds beside the state."""
-        return {"config": config.to_dict(self.cfg), **self.data.fingerprints}
+        return {"config": config.to_dict(self.asked), **self.data.fingerprints}
 
 
 def run(file: str, overrides: list[str], workdir: str, change_optimizer: bool) -> int:
@@ -88,10 +90,11 @@ def open_run(cfg: Config, workdir: str, change_optimizer: bool) -> Opened:
     rows = sharding.rows(cfg.batch_size, on)
     sharding.rows(cfg.batch_size // cfg.accumulate, on)  # each part of a batch is dealt to all devices
     step.abstract_state(cfg, on)  # for its refusal of a mesh that does not divide the model
+    chosen = choice.resolved(cfg, on)
     if cfg.init_from:
         source.locate(cfg.init_from)
     data = prepared.prepare(cfg)
-    opened = Opened(cfg, workdir, on, rows, data, train_batches(cfg, data, rows), saved, changed)
+    opened = Opened(chosen, cfg, workdir, on, rows, data, train_batches(cfg, data, rows), saved, changed)
     if saved_meta is not None:
         resume.check_fingerprints(saved_meta, opened.meta, run=workdir)
     return opened
@@ -217,7 +220,7 @@ def header(opened: Opened, origin: dict | None) -> dict:
         "name": opened.cfg.name,
         "tags": list(opened.cfg.tags),
         "note": opened.cfg.note,
-        "config": config.to_dict(opened.cfg),
+        "config": config.to_dict(opened.asked),
         **environment(),
         "devices": [device.device_kind for device in jax.devices()],
         "attention": opened.cfg.model.attention,

@@ -47,7 +47,7 @@ def make_evaluate(
     bytes_V = np.asarray(token_bytes, np.float32)
     one = functools.partial(sums, model_cfg=model_cfg, loss_cfg=loss_cfg, unpack=sharding.gathered(on))
     everywhere = sharding.place(PartitionSpec(), on)  # so that each of several processes holds what it reads
-    of_batch = jax.jit(mesh.traced(one, on), out_shardings=everywhere)
+    of_batch = jax.jit(mesh.within(on, one), out_shardings=everywhere)
 
     def evaluate(params: dict) -> dict[str, float]:
         found = {

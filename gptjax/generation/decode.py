@@ -79,7 +79,8 @@ def generate(
     """
     if len(prompt) == 0:
         raise BadInput("--prompt: is empty; give at least one character")
-    cfg = dataclasses.replace(cfg, scan=True)  # one layer to compile, and the same numbers
+    # One layer to compile, and the same numbers; with a cache every kernel hands over to the reference.
+    cfg = dataclasses.replace(cfg, scan=True, attention="reference")
     text_BT = np.broadcast_to(np.asarray(prompt, np.int32), (n_samples, len(prompt)))
     length = len(prompt) + n_tokens
     everywhere = on_whole_mesh(params)

@@ -7,6 +7,7 @@ softmax; a softmax sums to one, so Z = 1 and the division changes nothing. It is
 Letters: B batch, T query, S slot (key and value), N query heads, K key/value heads, G = N / K, H head width.
 """
 
+import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -14,7 +15,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from gptjax.model import blockwise
+from gptjax.config import BadInput
+from gptjax.model import blockwise, cudnn, local, ring, splash
 
 
 class Slots(NamedTuple):
@@ -67,7 +69,40 @@ def by_tiles(
     return blockwise.causal_attention(q_BTNH, k_BSKH, v_BSKH, slots.segments_BT)
 
 
-ATTENTION = {"reference": reference, "blockwise": by_tiles}  # kernel(q_BTNH, k_BSKH, v_BSKH, slots) -> mixed_BTNH
+def round_the_ring(
+    q_BTNH: Float[Array, "B T N H"], k_BSKH: Float[Array, "B S K H"], v_BSKH: Float[Array, "B S K H"], slots: Slots
+) -> Float[Array, "B T N H"]:
+    """Tiles of each device's positions, where the mesh in the context divides them; without one, tiles of all."""
+    if slots.first is not None:
+        return reference(q_BTNH, k_BSKH, v_BSKH, slots)
+    kernel = functools.partial(ring.causal_attention, n_devices=local.n_sequence())
+    return local.per_device(kernel)(q_BTNH, k_BSKH, v_BSKH, slots.segments_BT)
+
+
+def whole_rows(kernel: Callable[..., Array]) -> Callable[..., Array]:
+    """A kernel for a platform, on each device's rows and heads; the few queries that meet a cache get `reference`."""
+
+    def attend(q_BTNH: Array, k_BSKH: Array, v_BSKH: Array, slots: Slots) -> Array:
+        if slots.first is not None:
+            return reference(q_BTNH, k_BSKH, v_BSKH, slots)
+        if local.n_sequence() > 1:
+            raise BadInput(
+                "this kernel needs every row whole, and mesh.sequence divides it; try model.attention='ring'"
+            )
+        return local.per_device(kernel)(q_BTNH, k_BSKH, v_BSKH, slots.segments_BT)
+
+    return attend
+
+
+ATTENTION = {  # kernel(q_BTNH, k_BSKH, v_BSKH, slots) -> mixed_BTNH
+    "reference": reference,
+    "blockwise": by_tiles,
+    "splash": whole_rows(functools.partial(splash.causal_attention, interpret=False)),
+    "splash_interpreted": whole_rows(functools.partial(splash.causal_attention, interpret=True)),  # "splash" on a CPU
+    "cudnn": whole_rows(cudnn.causal_attention),
+    "ring": round_the_ring,
+    "auto": by_tiles,  # where nobody asked `choice` what this device and mesh allow: right on all of them
+}
 
 
 def attention(
@@ -80,8 +115,9 @@ def attention(
 ) -> Float[Array, "B T N H"]:
     """The values each query sees, mixed per head; query head n reads key/value head n // (N / K).
 
-    `kernel` is a row of ATTENTION. `on_probs(probs_BNTS) -> probs_BNTS` records or changes the weights (a capture, an
-    edit, dropout); only the reference kernel holds them, so asking for it selects that kernel.
+    `kernel` is a row of ATTENTION, for a run the one that `choice.resolved` names. `on_probs(probs_BNTS) -> probs_BNTS`
+    records or changes the weights (a capture, an edit, dropout); only the reference kernel holds them, so asking for it
+    selects that kernel.
     """
     if on_probs is not None:
         return reference(q_BTNH, k_BSKH, v_BSKH, slots, on_probs)

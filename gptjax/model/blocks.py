@@ -29,16 +29,15 @@ HIDDEN = {
 }
 
 
-ROWS = ("replica", "data")
 PLACES = {  # where each activation lies on a mesh
-    "residual_in": P(ROWS, "sequence", None),
-    "attn_probs": P(ROWS, "tensor", "sequence", None),
-    "mixed_heads": P(ROWS, "sequence", "tensor", None),
-    "attn_out": P(ROWS, "sequence", None),
-    "mlp_hidden": P(ROWS, "sequence", "tensor"),
-    "mlp_out": P(ROWS, "sequence", None),
-    "residual_out": P(ROWS, "sequence", None),
-    "final": P(ROWS, "sequence", None),
+    "residual_in": P(mesh.ROWS, "sequence", None),
+    "attn_probs": P(mesh.ROWS, "tensor", "sequence", None),
+    "mixed_heads": P(mesh.ROWS, "sequence", "tensor", None),
+    "attn_out": P(mesh.ROWS, "sequence", None),
+    "mlp_hidden": P(mesh.ROWS, "sequence", "tensor"),
+    "mlp_out": P(mesh.ROWS, "sequence", None),
+    "residual_out": P(mesh.ROWS, "sequence", None),
+    "final": P(mesh.ROWS, "sequence", None),
 }
 
 

@@ -24,6 +24,7 @@ Parameters (float32; under "blocks" a leading layer axis L; b_* and bias only wi
 Compute is in cfg.dtype, but for float64 parameters (under `jax.enable_x64`), with which all of it is in float64.
 """
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -49,7 +50,9 @@ POINTS = (  # what edits and captures may name; all but the last are of each lay
     "final",  # B T D, the output of the last norm; its edit is given layer = n_layers
 )
 KEPT = {  # what the backward pass of a layer finds saved, besides what cfg.saved and cfg.offloaded name
-    "dots": (product.NAME,),  # products with weights; scores and mixing, of T x S arrays, are recomputed
+    "dots": (
+        product.NAME,
+    ),  # products with weights, what splash and ring return; other scores and mixing, T x S, are recomputed
     "full": (),
 }
 
@@ -113,6 +116,7 @@ def kept(cfg: ModelConfig) -> Callable:
 
 def init(key: PRNGKeyArray, cfg: ModelConfig) -> dict:
     """Fresh parameters, as in the table above; the same for every scan, remat, attention and dtype."""
+    cfg = dataclasses.replace(cfg, attention="reference")  # any platform can trace it
     tokens_BT, model = jnp.zeros((1, 1), jnp.int32), GPT(cfg, {}, (), None)
     variables: Any = model.init(key, tokens_BT, None, Slots(None, None, None), tokens_BT, None)
     return variables["params"]

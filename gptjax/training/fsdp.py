@@ -28,15 +28,20 @@ Gradients = Callable[[dict, Batch, Callable[[str, Any], Any]], tuple[Array, dict
 def over_rows(gradients: Gradients, params: dict, batch: Batch, on: Mesh, dtype: str) -> tuple[Array, dict]:
     """`gradients(params, batch, unpack)`, which are sums over a batch's rows, each device with its own rows and parts
     of the parameters; returns the sums over all rows, in the parts in which the parameters lie."""
-    rows = tuple(axis for name in sharding.ROWS for axis in mesh.parts(on, name))
+    rows = tuple(axis for name in mesh.ROWS for axis in mesh.parts(on, name))
     cut = {name: sharding.spec(name, leaf.shape, on) for name, leaf in tree.named(params).items()}
     specs = tree.map_named(lambda name, _: manual(cut[name], on), params)
-    ours = {*rows, *(axis for axis, n in on.shape.items() if n == 1)}  # a kernel that XLA cannot divide then needs no map
+    ours = {
+        *rows,
+        *(axis for axis, n in on.shape.items() if n == 1),
+    }  # a kernel that XLA cannot divide then needs no map
     unpack = functools.partial(whole, cut=cut, on=on)
 
     def local(params: dict, batch: Batch) -> tuple[Array, dict]:
         nll, grads = gradients(narrowed(params, cut, dtype), batch, unpack)
-        grads = jax.tree.map(lambda g, p, spec: jax.lax.psum(g.astype(p.dtype), missing(spec, rows)), grads, params, specs)
+        grads = jax.tree.map(
+            lambda g, p, spec: jax.lax.psum(g.astype(p.dtype), missing(spec, rows)), grads, params, specs
+        )
         return jax.lax.psum(nll, rows), grads
 
     return jax.shard_map(

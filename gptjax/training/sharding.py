@@ -14,8 +14,7 @@ from gptjax import mesh, tree
 from gptjax.config import BadInput
 
 P = PartitionSpec
-ROWS = ("replica", "data")  # the axes that divide a batch's rows
-BATCH = P(ROWS, "sequence")  # of B x T arrays
+BATCH = P(mesh.ROWS, "sequence")  # of B x T arrays
 
 # First match wins; a parameter that no row names is an error, not a replica. "data" is FSDP: each device keeps a part
 # and gathers the rest just before use. Under "blocks" the leading None is the layer axis. Of two specs the second holds
@@ -118,7 +117,7 @@ def rows(batch_size: int, on: Mesh) -> list[int]:
         raise BadInput(
             f"a batch of {batch_size} sequences cannot be dealt to replica x data = {ways} devices; try {near}"
         )
-    mine = place(P(ROWS), on).addressable_devices_indices_map((batch_size,)).values()
+    mine = place(P(mesh.ROWS), on).addressable_devices_indices_map((batch_size,)).values()
     return sorted({row for index in mine if index is not None for row in range(batch_size)[index[0]]})
 
 

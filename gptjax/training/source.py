@@ -1,5 +1,6 @@
 """What `--from` and `config.init_from` name: a run directory or one checkpoint in it, opened for its weights."""
 
+import dataclasses
 import functools
 import pathlib
 import tempfile
@@ -25,13 +26,16 @@ class Source(NamedTuple):
 
 
 def open_run(path: str) -> Source:
-    """The weights of a run's newest checkpoint, or of the one named, wherever they were trained. Raises BadInput."""
+    """The weights of a run's newest checkpoint, or of the one named, wherever they were trained. Raises BadInput.
+
+    A kernel that the run was forced to is not kept: this device may not have it."""
     run, step = locate(path)
     folder = f"{run}/checkpoints"
     step = checkpoint.latest(folder) if step is None else step
     if step is None:
         raise BadInput(f"{path}: has no checkpoint yet; `gptjax train --workdir={path}` makes one")
     cfg = config.from_dict(checkpoint.read_meta(folder, step)["config"])
+    cfg = dataclasses.replace(cfg, model=dataclasses.replace(cfg.model, attention="auto"))
     shapes = jax.eval_shape(functools.partial(gpt.init, cfg=cfg.model), jax.random.key(0))
     field = "ema" if cfg.optim.ema_decay else "params"
     params = checkpoint.restore_fields(folder, {field: shapes}, step)[0][field]

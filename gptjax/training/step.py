@@ -12,7 +12,7 @@ from jaxtyping import Array, Int, PRNGKeyArray
 from gptjax import mesh, tree
 from gptjax.config import Config
 from gptjax.data.batches import Batch
-from gptjax.model import gpt
+from gptjax.model import choice, gpt
 from gptjax.training import fsdp, loss, optim, sharding
 
 
@@ -66,8 +66,9 @@ def state_from(params: dict, cfg: Config, mesh: Mesh) -> TrainState:
 def make_update(cfg: Config, on: Mesh) -> Callable[[TrainState, Batch], tuple[TrainState, dict[str, Array]]]:
     """The jitted `update(state, batch) -> (state, metrics)`; the old state's buffers become the new one's."""
     places = jax.tree.map(lambda leaf: leaf.sharding, abstract_state(cfg, on))
+    cfg = choice.resolved(cfg, on)
     one = functools.partial(train_step, cfg=cfg, on=on)
-    return jax.jit(mesh.traced(one, on), donate_argnums=0, out_shardings=(places, None))
+    return jax.jit(mesh.within(on, one), donate_argnums=0, out_shardings=(places, None))
 
 
 def train_step(state: TrainState, batch: Batch, *, cfg: Config, on: Mesh) -> tuple[TrainState, dict[str, Array]]:

@@ -72,6 +72,7 @@ def test_a_run_leaves_its_record(finished):
     header = json.loads((finished / "run.json").read_text())
     assert {"config", "command", "git_commit", "versions", "devices", "started", "name", "tags", "note"} <= set(header)
     assert header["config"]["model"]["d_model"] == 32 and header["attention"] == "blockwise"
+    assert header["config"]["model"]["attention"] == "auto"
     nll = lines(finished)
     assert list(nll) == list(range(12))
     assert nll[0] == pytest.approx(np.log(256), abs=0.1) and nll[11] < nll[0] - 0.4
@@ -197,6 +198,7 @@ def test_out_of_memory_is_one_line_of_advice(command, tmp_path, capsys, monkeypa
         (["--config.model.context=1048576", "--config.batch_tokens=8388608"], "holds only"),
         (["--config.data.corpora=text:/nowhere/*.txt"], "/nowhere"),
         (["--config.data.corpora=pyton"], "did you mean"),
+        (["--config.model.attention=cudnn"], "model.attention='cudnn' is for GPUs, and this is a CPU; try 'auto'"),
         (["--config.mesh.data=3"], "does not fit 8 devices"),
         (["--config.batch_tokens=320"], "a batch of 5 sequences cannot be dealt to replica x data = 8 devices; try 8"),
         (["--config.init_from=/nowhere"], "/nowhere: not a run directory"),

@@ -28,7 +28,7 @@ def by_hand(q, k, v, segments_BT, first=0):
     return mixed
 
 
-@pytest.mark.parametrize("kernel", ATTENTION)
+@pytest.mark.parametrize("kernel", [name for name in ATTENTION if name not in ("cudnn", "splash")])  # these need theirs
 @pytest.mark.parametrize("K", [1, 2, 4])
 def test_kernels_are_the_definition(kernel, K):
     """Whole, packed, and with the queries at the end of a cache that has room left."""

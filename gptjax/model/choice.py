@@ -1,0 +1,68 @@
+"""Which kernel attends: chosen once, where config and mesh are both known, so that what runs is what is printed.
+
+| model.attention | platform | segments | more than one device along `sequence` |
+|---|---|---|---|
+| reference | any | yes | XLA divides it |
+| blockwise | any | yes | XLA divides it |
+| ring | any | yes | made for it |
+| splash | TPU; interpreted on a CPU | yes | refused |
+| cudnn | GPU, bfloat16, head width a multiple of 8 | refused | refused |
+
+All take grouped keys. Only `reference` holds the weights, which dropout changes.
+"""
+
+import dataclasses
+
+from jax.sharding import Mesh
+
+from gptjax import mesh
+from gptjax.config import BadInput, Config, ModelConfig
+from gptjax.model import cudnn
+
+AUTO = {"tpu": "splash", "gpu": "cudnn"}  # where their rules hold; else blockwise
+
+
+def resolved(cfg: Config, on: Mesh) -> Config:
+    """The config with `model.attention` the row of `attention.ATTENTION` that runs on this mesh; "auto" is decided.
+
+    Raises BadInput where the kernel asked for cannot do it.
+    """
+    kernel = choose(cfg.model, on.devices.flat[0].platform, mesh.size(on, "sequence"), cfg.data.mask_documents)
+    return dataclasses.replace(cfg, model=dataclasses.replace(cfg.model, attention=kernel))
+
+
+def choose(cfg: ModelConfig, platform: str, n_sequence: int, segmented: bool) -> str:
+    """The kernel for one platform ("cpu", "gpu", "tpu"), `n_sequence` devices along `sequence`, and documents kept
+    apart or not. Raises BadInput."""
+    if cfg.context % n_sequence:
+        near = max(n for n in range(1, n_sequence + 1) if cfg.context % n == 0)
+        raise BadInput(f"mesh.sequence={n_sequence} does not divide model.context={cfg.context}; try {near}")
+    if cfg.attention == "auto":
+        wanted = "ring" if n_sequence > 1 else AUTO.get(platform, "blockwise")
+        if cfg.dropout:
+            return "reference"
+        return "blockwise" if refusal(wanted, cfg, platform, n_sequence, segmented) else wanted
+    kernel = cfg.attention.removesuffix("_interpreted")
+    if why := refusal(kernel, cfg, platform, n_sequence, segmented):
+        raise BadInput(f"model.attention={kernel!r} {why}")
+    return "splash_interpreted" if kernel == "splash" and platform == "cpu" else kernel
+
+
+def refusal(kernel: str, cfg: ModelConfig, platform: str, n_sequence: int, segmented: bool) -> str:
+    """Why a kernel cannot attend here, and what could; "" where it can."""
+    if kernel != "reference" and cfg.dropout:
+        return f"never holds the weights that model.dropout={cfg.dropout} acts on; try 'reference', or model.dropout=0"
+    if kernel in ("splash", "cudnn") and n_sequence > 1:
+        return f"needs every row whole, and mesh.sequence={n_sequence} divides it; try 'ring'"
+    if kernel == "splash" and platform == "gpu":
+        return "is for TPUs, and this is a GPU; try 'auto'"
+    if kernel == "cudnn":
+        if platform != "gpu":
+            return f"is for GPUs, and this is a {platform.upper()}; try 'auto'"
+        if cfg.dtype != "bfloat16":
+            return f"cannot compute in model.dtype={cfg.dtype!r}; try model.dtype='bfloat16', or 'blockwise'"
+        if cfg.d_head % cudnn.WIDTH_UNIT or cfg.d_head > cudnn.WIDEST:
+            return f"takes head widths of 8, 16, ... 128, not d_model/n_heads={cfg.d_head}; try 'blockwise'"
+        if segmented:
+            return "cannot see documents: data.mask_documents=true needs 'blockwise', or set it to false"
+    return ""
