@@ -1,0 +1,206 @@
+"""Bytes of a device's memory in a training step, by formula: what `gptjax plan` knows before anything is compiled.
+
+Every term is counted from the arrays that the code makes; none is fitted. With B rows and T positions on a device
+(after replica, data, sequence and `accumulate` have divided the batch), w bytes a number of `model.dtype`, and widths
+divided by `mesh.tensor` where RULES says so:
+
+| term | what |
+|---|---|
+| parameters | float32, each divided as RULES of training/sharding.py divides it |
+| optimizer | moments (and the average of `optim.ema_decay`), divided as their parameters |
+| batch | inputs, targets, weights; segments and positions where documents are masked |
+| gradients | float32, as the parameters; twice with `accumulate`, which holds a sum and a part |
+| activations | what the forward pass leaves for the backward pass: `saved_a_token`, of all layers |
+| logits | float32 logits of one chunk and their gradient |
+| gathered | weights whole along `data` while they are used: two layers', the embedding and head, and their gradients |
+| layer | what the backward pass of one layer holds besides |
+
+Parameters, optimizer and batch are arguments of the step and are there throughout; of the rest, logits and layer never
+meet, so the larger counts.
+"""
+
+import math
+from typing import NamedTuple
+
+from gptjax.config import Config, ModelConfig, OptimConfig
+from gptjax.planning.flops import gates
+
+F32 = 4
+WRITTEN_OUT, BLOCKS, TILE = 1024, 8, 512  # as in model/blockwise.py
+FACTORED = 128  # adafactor factors a matrix whose two longest sides are this long
+
+
+class Ways(NamedTuple):
+    """Devices along each axis of the mesh."""
+
+    replica: int
+    data: int
+    tensor: int
+    sequence: int
+
+
+class Memory(NamedTuple):
+    """Bytes on one device."""
+
+    parameters: float
+    optimizer: float
+    batch: float
+    gradients: float
+    activations: float
+    logits: float
+    gathered: float
+    layer: float
+
+    @property
+    def arguments(self) -> float:
+        return self.parameters + self.optimizer + self.batch
+
+    @property
+    def temporaries(self) -> float:
+        return self.gradients + self.activations + self.gathered + max(self.logits, self.layer)
+
+    @property
+    def total(self) -> float:
+        return self.arguments + self.temporaries
+
+
+class Parameter(NamedTuple):
+    shape: tuple[int, ...]
+    axes: tuple[str | None, ...]  # of the mesh, along each side
+
+    def size(self, ways: Ways | None = None) -> float:
+        """Numbers in it, or in a device's part of it."""
+        parts = 1 if ways is None else math.prod(getattr(ways, axis) for axis in self.axes if axis)
+        return math.prod(self.shape) / parts
+
+
+def parameters(cfg: ModelConfig) -> dict[str, Parameter]:
+    """Every parameter, as the table of model/gpt.py has its shape and RULES of training/sharding.py its place."""
+    L, D, N, K, H, F, V = (
+        cfg.n_layers, cfg.d_model, cfg.n_heads, cfg.n_kv_heads, cfg.d_head, cfg.d_hidden, cfg.padded_vocab,
+    )  # fmt: skip
+    C = gates(cfg)
+    found = {
+        "w_tok": Parameter((V, D), ("tensor", "data")),
+        "blocks/attn/w_q": Parameter((L, D, N, H), (None, "data", "tensor", None)),
+        "blocks/attn/w_k": Parameter((L, D, K, H), (None, "data", "tensor", None)),
+        "blocks/attn/w_v": Parameter((L, D, K, H), (None, "data", "tensor", None)),
+        "blocks/attn/w_out": Parameter((L, N, H, D), (None, "tensor", None, "data")),
+        "blocks/mlp/w_in": Parameter((L, C, D, F), (None, None, "data", "tensor")),
+        "blocks/mlp/w_out": Parameter((L, F, D), (None, "tensor", "data")),
+    }
+    if cfg.position == "learned":
+        found["w_pos"] = Parameter((cfg.context, D), (None, "data"))
+    if not cfg.tied:
+        found["w_head"] = Parameter((V, D), ("tensor", "data"))
+    norms = {"norm_out": (D,), "blocks/norm_attn": (L, D)}
+    if not cfg.parallel:
+        norms["blocks/norm_mlp"] = (L, D)
+    if cfg.qk_norm:
+        norms |= {"blocks/attn/norm_q": (L, H), "blocks/attn/norm_k": (L, H)}
+    for name, shape in norms.items():
+        for part in ("scale", "bias")[: 2 if cfg.bias else 1]:
+            found[f"{name}/{part}"] = Parameter(shape, ())
+    if cfg.bias:
+        for name, n in (("q", N), ("k", K), ("v", K)):
+            found[f"blocks/attn/b_{name}"] = Parameter((L, n, H), (None, "tensor", None))
+        found["blocks/mlp/b_in"] = Parameter((L, C, F), (None, None, "tensor"))
+        found |= {f"blocks/{half}/b_out": Parameter((L, D), ()) for half in ("attn", "mlp")}
+    return found
+
+
+def estimate(cfg: Config, ways: Ways) -> Memory:
+    """The table above for one device. Sizes are taken as divisible; `sharding.of_params` refuses those that are not."""
+    m, found = cfg.model, parameters(cfg.model)
+    own = sum(one.size(ways) for one in found.values())
+    rows = cfg.batch_size / cfg.accumulate / (ways.replica * ways.data)
+    n_tokens = rows * m.context / ways.sequence
+    w = width(m)
+    final = 3 * F32 * m.d_model + w * m.d_model  # the last norm's, and its output
+    saved = m.n_layers * saved_a_token(m, m.remat, ways)
+    return Memory(
+        parameters=F32 * own,
+        optimizer=F32 * optimizer_size(cfg.optim, found, ways),
+        batch=(12 + 8 * cfg.data.mask_documents) * n_tokens * cfg.accumulate,
+        gradients=F32 * own * (2 if cfg.accumulate > 1 else 1),
+        activations=n_tokens * (saved + final) + weights_kept(m, ways),
+        logits=2 * F32 * n_tokens / cfg.loss.n_chunks * m.padded_vocab / ways.tensor,
+        gathered=gathered(m, ways),
+        layer=n_tokens * layer_a_token(m, ways),
+    )
+
+
+def width(cfg: ModelConfig) -> int:
+    return 2 if cfg.dtype == "bfloat16" else 4
+
+
+def optimizer_size(cfg: OptimConfig, found: dict[str, Parameter], ways: Ways) -> float:
+    """Numbers that a device keeps between steps besides the parameters; scalars are left out."""
+    own = {name: one.size(ways) for name, one in found.items()}
+    total = sum(own.values())
+    matrices = sum(size for name, size in own.items() if name.startswith("blocks/") and "/w_" in name)
+    kept = {
+        "adamw": 2 * total,
+        "lion": total,
+        "sgd": total,
+        "muon": matrices + 2 * (total - matrices),
+        "adafactor": (total if cfg.b1 else 0) + sum(second_moment(one, ways) for one in found.values()),
+    }
+    return kept[cfg.name] + (total if cfg.ema_decay else 0)
+
+
+def second_moment(one: Parameter, ways: Ways) -> float:
+    """Of adafactor: means over each of the two longest sides, which RULES does not divide, or all of it."""
+    *_, short, long = sorted(one.shape) if len(one.shape) > 1 else (0, *one.shape)
+    if short < FACTORED:
+        return one.size(ways)
+    return one.size() / long + one.size() / short
+
+
+def saved_a_token(cfg: ModelConfig, remat: str, ways: Ways) -> float:
+    """Bytes that one layer's forward pass leaves for its backward pass, of each token.
+
+    Of a norm: its centred input, that normalised, and the float32 input; of a product its input; of attention q, k, v,
+    the mix (in two layouts) and a row's logarithm; of the MLP what its activation takes and gives.
+    """
+    w, D, F, C = width(cfg), cfg.d_model, cfg.d_hidden / ways.tensor, gates(cfg)
+    q, kv = cfg.n_heads * cfg.d_head / ways.tensor, 2 * cfg.n_kv_heads * cfg.d_head / ways.tensor
+    if remat == "full":
+        return w * D
+    if remat == "dots":
+        return w * (D * (1 if cfg.parallel else 2) + q + kv + C * F)
+    norms = (1 if cfg.parallel else 2) * (3 * F32 + w) * D + (3 * F32 * (q + kv / 2) if cfg.qk_norm else 0)
+    attention = w * (q + kv + 2 * q) + F32 * cfg.n_heads / ways.tensor
+    if cfg.attention == "reference" or cfg.dropout:
+        attention += (F32 + w) * cfg.n_heads / ways.tensor * cfg.context  # weights of all pairs
+    return norms + attention + w * (C + 1) * F + (2 * D if cfg.dropout else 0)
+
+
+def weights_kept(cfg: ModelConfig, ways: Ways) -> float:
+    """Without remat the backward pass finds the weights as the forward pass used them: all layers, whole."""
+    return width(cfg) * layer_size(cfg, ways) * cfg.n_layers if cfg.remat == "none" else 0
+
+
+def layer_size(cfg: ModelConfig, ways: Ways) -> float:
+    """Numbers in the weights of one layer, whole along `data`."""
+    whole = ways._replace(data=1)
+    layers = (one.size(whole) for name, one in parameters(cfg).items() if name.startswith("blocks/"))
+    return sum(layers) / cfg.n_layers
+
+
+def gathered(cfg: ModelConfig, ways: Ways) -> float:
+    """Weights that are whole while they are used; nothing where `data` does not divide them."""
+    heads = (1 if cfg.tied else 2) * cfg.padded_vocab * cfg.d_model / ways.tensor
+    copies = 2 * width(cfg) * layer_size(cfg, ways) + (width(cfg) + F32) * heads
+    return copies if ways.data > 1 else width(cfg) * heads
+
+
+def layer_a_token(cfg: ModelConfig, ways: Ways) -> float:
+    """Bytes that the backward pass of one layer holds of each token: what remat recomputes, and gradients."""
+    w, F, C = width(cfg), cfg.d_hidden / ways.tensor, gates(cfg)
+    again = saved_a_token(cfg, "none", ways) if cfg.remat != "none" else 0
+    T = cfg.context
+    block = TILE * TILE / T if T > WRITTEN_OUT else max(64, T / BLOCKS)
+    tiles = 3 * F32 * cfg.n_heads / ways.tensor * block
+    grads = F32 * (cfg.n_heads + 2 * cfg.n_kv_heads) * cfg.d_head / ways.tensor
+    return again + max(w * (C + 1) * F, tiles + grads)
