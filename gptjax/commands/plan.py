@@ -124,7 +124,7 @@ def figures(cfg: Config, machine: Machine, ways: Ways, said: dict[str, Any]) -> 
     }
 
 
-def estimate(cfg: Config, machine: Machine, least_s: float | None, cycles: float | None) -> dict[str, Any]:
+def estimate(cfg: Config, machine: Machine, least_s: int | float | None, cycles: int | float | None) -> dict[str, Any]:
     """Step time, MFU and the length of the run: by the compiler's cycles where it counts them, else the roofline."""
     clock = CLOCK_HZ.get(machine.kind)
     compiler_s = cycles / clock if cycles and clock else None
@@ -164,9 +164,9 @@ def missing_compiler(asked: Topology | None) -> str | None:
 
 def in_child(cfg: Config, on: str | None) -> dict[str, Any]:
     """What compile_step.py finds, in a process of its own; {"failed": why} where that ends without an answer."""
-    environment = dict(os.environ, TPU_SKIP_MDS_QUERY="1")
-    if on is not None:
-        environment["JAX_PLATFORMS"] = "cpu"  # the compiler is asked, and no device
+    environment = dict(os.environ)
+    if on is not None:  # the compiler is asked, and no device: so no metadata server, and others may have libtpu loaded
+        environment |= {"JAX_PLATFORMS": "cpu", "TPU_SKIP_MDS_QUERY": "1", "ALLOW_MULTIPLE_LIBTPU_LOAD": "1"}
     with tempfile.TemporaryDirectory() as folder:
         order, result = pathlib.Path(folder, "order.json"), pathlib.Path(folder, "result.json")
         order.write_text(json.dumps({"config": config.to_dict(cfg), "topology": on}))

@@ -119,17 +119,17 @@ def table(console: Console, title: str, columns: Sequence[str], rows: list[Seque
     console.print(made)
 
 
-def gib(n: float | None) -> str:
+def gib(n: int | float | None) -> str:
     return "" if n is None else f"{n / GIB:.3f}"
 
 
-def gb(n: float) -> str:
+def gb(n: int | float) -> str:
     return f"{n / 1e9:.3f}" if n else ""
 
 
-def shown(n: float | None, unit: str = "") -> str:
+def shown(n: int | float | None, unit: str = "") -> str:
     return "(unknown)" if n is None else f"{n:,.4g}{unit}" if n < 1e6 else f"{n:.4g}{unit}"
 
 
-def percent(part: float | None) -> str:
+def percent(part: int | float | None) -> str:
     return "(unknown)" if part is None else f"{part:.1%}"

@@ -66,6 +66,8 @@ def read(text: str, islands: Sequence[int]) -> Program:
             # An asynchronous collective stands in several fusions, one of which starts it.
             if kind in COLLECTIVES and (started is None or i.name in started):
                 found.append(collective(i, kind, name, times[name], islands))
+            if i.op == "send" and (between := re.search(r'_xla_megascale_transfer_type="(\w+)"', i.text)):
+                found.append(between_slices(i, between[1], times[name], max(islands) + 1))
             estimate = re.search(r'"estimated_cycles":"?(\d+)', i.text)
             if estimate and name not in fused and int(estimate[1]) < 1 << 62:
                 cycles, any_cycles = cycles + int(estimate[1]) * times[name], True
@@ -132,20 +134,29 @@ def handed_to_async(lines: list[Instruction]) -> set[str] | None:
     return {name for operands in starts for name in re.findall(r"%([\w.\-]+)", operands)}
 
 
-def collective(i: Instruction, kind: str, inside: str, times: float, islands: Sequence[int]) -> Collective:
+def collective(i: Instruction, kind: str, inside: str, times: int | float, islands: Sequence[int]) -> Collective:
     groups = groups_of(i.text, len(islands))
     size = max(len(group) for group in groups)
-    arrays = [array_bytes(*found) for found in ARRAY.findall(i.shape)]
-    # The result of a start holds the operands too, the smaller part of a gather.
-    whole = (max(arrays) if i.op.endswith("-start") else sum(arrays)) if arrays else 0.0
-    if kind == "reduce-scatter" and not i.op.endswith("-start"):
+    arrays = [array_bytes(dtype, sides) for dtype, sides in ARRAY.findall(i.shape) if sides]  # not flags, u32[]
+    if i.op.endswith("-start") and kind != "all-reduce":
+        arrays = arrays[len(arrays) // 2 :]  # a start's result holds its operands, then its results
+    whole = sum(arrays)
+    if kind == "reduce-scatter":
         whole *= size  # its result is a part
     if kind == "all-reduce" and inside.startswith("all-reduce-scatter"):
         kind = "reduce-scatter"  # as the TPU compiler writes it
     return Collective(kind, whole, times, size, max(len({islands[d] for d in group}) for group in groups))
 
 
-def array_bytes(dtype: str, sides: str) -> float:
+def between_slices(i: Instruction, kind: str, times: int | float, n_slices: int) -> Collective:
+    """What the TPU compiler leaves to its runtime: a device exchanges with those in its place in other slices."""
+    kind = kind.lower().replace("_", "-")
+    kind = kind if kind in COLLECTIVES else "collective-permute"
+    own = max((array_bytes(*found) for found in ARRAY.findall(i.shape)), default=0.0)
+    return Collective(kind, own * n_slices if kind == "all-gather" else own, times, n_slices, n_slices)
+
+
+def array_bytes(dtype: str, sides: str) -> int | float:
     bits = 8 if dtype.startswith("f8") else BITS[dtype] if dtype in BITS else 0
     return bits / 8 * math.prod(int(side) for side in sides.split(",") if side)
 
@@ -159,7 +170,7 @@ def groups_of(text: str, n_devices: int) -> list[list[int]]:
     if iota := re.search(r"replica_groups=\[([\d,]+)\]<=\[([\d,]+)\](?:T\(([\d,]+)\))?", text):
         shape, tiles, order = ([int(n) for n in part.split(",")] if part else None for part in iota.groups())
         ids = np.arange(math.prod(tiles or [])).reshape(tiles).transpose(order)
-        return [list(group) for group in ids.reshape(shape).tolist()]
+        return [[int(n) for n in group] for group in ids.reshape(shape)]
     if named := re.search(r"replica_groups=mesh\[([^\]]*)\]\s*\{([^}]*)\}", text):
         sizes = {axis: int(n) for axis, n in re.findall(r"'([^']+)'=(\d+)", named[1])}
         over = [list(sizes).index(axis) for axis in re.findall(r"'([^']+)'", named[2])]

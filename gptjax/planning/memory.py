@@ -25,6 +25,7 @@ from typing import NamedTuple
 from gptjax.config import Config, ModelConfig, OptimConfig
 from gptjax.planning.flops import gates
 
+Number = int | float
 F32 = 4
 WRITTEN_OUT, BLOCKS, TILE = 1024, 8, 512  # as in model/blockwise.py
 FACTORED = 128  # adafactor factors a matrix whose two longest sides are this long
@@ -52,15 +53,15 @@ class Memory(NamedTuple):
     layer: float
 
     @property
-    def arguments(self) -> float:
+    def arguments(self) -> Number:
         return self.parameters + self.optimizer + self.batch
 
     @property
-    def temporaries(self) -> float:
+    def temporaries(self) -> Number:
         return self.gradients + self.activations + self.gathered + max(self.logits, self.layer)
 
     @property
-    def total(self) -> float:
+    def total(self) -> Number:
         return self.arguments + self.temporaries
 
 
@@ -68,7 +69,7 @@ class Parameter(NamedTuple):
     shape: tuple[int, ...]
     axes: tuple[str | None, ...]  # of the mesh, along each side
 
-    def size(self, ways: Ways | None = None) -> float:
+    def size(self, ways: Ways | None = None) -> Number:
         """Numbers in it, or in a device's part of it."""
         parts = 1 if ways is None else math.prod(getattr(ways, axis) for axis in self.axes if axis)
         return math.prod(self.shape) / parts
@@ -134,7 +135,7 @@ def width(cfg: ModelConfig) -> int:
     return 2 if cfg.dtype == "bfloat16" else 4
 
 
-def optimizer_size(cfg: OptimConfig, found: dict[str, Parameter], ways: Ways) -> float:
+def optimizer_size(cfg: OptimConfig, found: dict[str, Parameter], ways: Ways) -> Number:
     """Numbers that a device keeps between steps besides the parameters; scalars are left out."""
     own = {name: one.size(ways) for name, one in found.items()}
     total = sum(own.values())
@@ -149,7 +150,7 @@ def optimizer_size(cfg: OptimConfig, found: dict[str, Parameter], ways: Ways) ->
     return kept[cfg.name] + (total if cfg.ema_decay else 0)
 
 
-def second_moment(one: Parameter, ways: Ways) -> float:
+def second_moment(one: Parameter, ways: Ways) -> Number:
     """Of adafactor: means over each of the two longest sides, which RULES does not divide, or all of it."""
     *_, short, long = sorted(one.shape) if len(one.shape) > 1 else (0, *one.shape)
     if short < FACTORED:
@@ -157,7 +158,7 @@ def second_moment(one: Parameter, ways: Ways) -> float:
     return one.size() / long + one.size() / short
 
 
-def saved_a_token(cfg: ModelConfig, remat: str, ways: Ways) -> float:
+def saved_a_token(cfg: ModelConfig, remat: str, ways: Ways) -> Number:
     """Bytes that one layer's forward pass leaves for its backward pass, of each token.
 
     Of a norm: its centred input, that normalised, and the float32 input; of a product its input; of attention q, k, v,
@@ -176,26 +177,26 @@ def saved_a_token(cfg: ModelConfig, remat: str, ways: Ways) -> float:
     return norms + attention + w * (C + 1) * F + (2 * D if cfg.dropout else 0)
 
 
-def weights_kept(cfg: ModelConfig, ways: Ways) -> float:
+def weights_kept(cfg: ModelConfig, ways: Ways) -> Number:
     """Without remat the backward pass finds the weights as the forward pass used them: all layers, whole."""
     return width(cfg) * layer_size(cfg, ways) * cfg.n_layers if cfg.remat == "none" else 0
 
 
-def layer_size(cfg: ModelConfig, ways: Ways) -> float:
+def layer_size(cfg: ModelConfig, ways: Ways) -> Number:
     """Numbers in the weights of one layer, whole along `data`."""
     whole = ways._replace(data=1)
     layers = (one.size(whole) for name, one in parameters(cfg).items() if name.startswith("blocks/"))
     return sum(layers) / cfg.n_layers
 
 
-def gathered(cfg: ModelConfig, ways: Ways) -> float:
+def gathered(cfg: ModelConfig, ways: Ways) -> Number:
     """Weights that are whole while they are used; nothing where `data` does not divide them."""
     heads = (1 if cfg.tied else 2) * cfg.padded_vocab * cfg.d_model / ways.tensor
     copies = 2 * width(cfg) * layer_size(cfg, ways) + (width(cfg) + F32) * heads
     return copies if ways.data > 1 else width(cfg) * heads
 
 
-def layer_a_token(cfg: ModelConfig, ways: Ways) -> float:
+def layer_a_token(cfg: ModelConfig, ways: Ways) -> Number:
     """Bytes that the backward pass of one layer holds of each token: what remat recomputes, and gradients."""
     w, F, C = width(cfg), cfg.d_hidden / ways.tensor, gates(cfg)
     again = saved_a_token(cfg, "none", ways) if cfg.remat != "none" else 0

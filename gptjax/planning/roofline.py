@@ -10,7 +10,7 @@ from gptjax.config import Config
 from gptjax.planning import flops, memory
 from gptjax.planning.chips import Chip
 from gptjax.planning.hlo import Traffic
-from gptjax.planning.memory import F32, Ways
+from gptjax.planning.memory import F32, Number, Ways
 
 
 class Roofline(NamedTuple):
@@ -28,7 +28,7 @@ class Roofline(NamedTuple):
         return max(known, key=lambda name: known[name]) if known else None
 
     @property
-    def step_s(self) -> float | None:
+    def step_s(self) -> Number | None:
         """The least time of a step; None where compute's is not known."""
         return None if self.compute_s is None else max(value for value in self if value is not None)
 
@@ -48,11 +48,11 @@ def bound(cfg: Config, ways: Ways, chip: Chip | None, collectives: dict[str, Tra
     )
 
 
-def rate(amount: float, per_s: float | None) -> float | None:
+def rate(amount: Number, per_s: Number | None) -> Number | None:
     return 0.0 if amount == 0 else None if per_s is None else amount / per_s
 
 
-def hardware_flops(cfg: Config) -> float:
+def hardware_flops(cfg: Config) -> Number:
     """FLOPs of a step over all devices: the model's, with what remat and chunks of the loss compute again."""
     m = cfg.model
     head = 2 * m.d_model * m.vocab_size
@@ -62,7 +62,7 @@ def hardware_flops(cfg: Config) -> float:
     return cfg.batch_tokens * (flops.train_flops_per_token(m) + again)
 
 
-def hbm_bytes(cfg: Config, ways: Ways) -> float:
+def hbm_bytes(cfg: Config, ways: Ways) -> Number:
     """Bytes that a device reads and writes in a step, if each array passes once: a lower bound.
 
     The optimizer reads and writes parameters and moments; each part of the batch reads the weights twice (forward and
