@@ -57,8 +57,8 @@ def verdict(found: dict[str, Any]) -> str:
 
 def memory_rows(found: dict[str, Any]) -> tuple[str, Sequence[str], list[Sequence[str]]]:
     said, held = found["compiler"], found["memory"]
-    rows = [(name, gib(held[name]), "") for name in ("parameters", "optimizer", "batch")]
-    rows += [(name, gib(held[name]), "") for name in ("gradients", "activations", "gathered", "logits", "layer")]
+    names = [name for name in held if name not in ("temporaries", "total") and held[name]]
+    rows = [(name, gib(held[name]), "") for name in names]
     rows += [
         ("arguments", gib(held["parameters"] + held["optimizer"] + held["batch"]), gib(said.get("argument_bytes"))),
         ("temporaries", gib(held["temporaries"]), gib(said.get("temp_bytes"))),

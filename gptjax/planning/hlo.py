@@ -8,7 +8,7 @@ import collections
 import math
 import re
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -169,7 +169,7 @@ def groups_of(text: str, n_devices: int) -> list[list[int]]:
         return [[int(n) for n in group.split(",")] for group in re.findall(r"\{([\d,]+)\}", listed[1])]
     if iota := re.search(r"replica_groups=\[([\d,]+)\]<=\[([\d,]+)\](?:T\(([\d,]+)\))?", text):
         shape, tiles, order = ([int(n) for n in part.split(",")] if part else None for part in iota.groups())
-        ids = np.arange(math.prod(tiles or [])).reshape(tiles).transpose(order)
+        ids: Any = np.arange(math.prod(tiles or [])).reshape(tiles).transpose(order)
         return [[int(n) for n in group] for group in ids.reshape(shape)]
     if named := re.search(r"replica_groups=mesh\[([^\]]*)\]\s*\{([^}]*)\}", text):
         sizes = {axis: int(n) for axis, n in re.findall(r"'([^']+)'=(\d+)", named[1])}

@@ -9,14 +9,17 @@ divided by `mesh.tensor` where RULES says so:
 | parameters | float32, each divided as RULES of training/sharding.py divides it |
 | optimizer | moments (and the average of `optim.ema_decay`), divided as their parameters |
 | batch | inputs, targets, weights; segments and positions where documents are masked |
-| gradients | float32, as the parameters; twice with `accumulate`, which holds a sum and a part |
 | activations | what the forward pass leaves for the backward pass: `saved_a_token`, of all layers |
+| narrow | with FSDP, the device's part of the parameters in the compute dtype, from which layers are gathered |
+| summed | with `accumulate`, the float32 gradients of the parts so far |
+| gradients | of the device's part: float32, or the compute dtype with FSDP; an untied embedding's comes last, alone |
 | logits | float32 logits of one chunk and their gradient |
-| gathered | weights whole along `data` while they are used: two layers', the embedding and head, and their gradients |
-| layer | what the backward pass of one layer holds besides |
+| head | the head, whole along `data`, and its gradient |
+| gathered | with FSDP, the weights of two layers, whole along `data` (the next is fetched meanwhile), a gradient |
+| layer | what the backward pass of one layer holds besides: `layer_a_token` |
 
-Parameters, optimizer and batch are arguments of the step and are there throughout; of the rest, logits and layer never
-meet, so the larger counts.
+Parameters, optimizer and batch are arguments of the step. Its temporaries peak in the loss (logits, head) or in the
+backward pass of a layer (gradients, gathered, layer); the other three terms are there in both.
 """
 
 import math
@@ -27,7 +30,7 @@ from gptjax.planning.flops import gates
 
 Number = int | float
 F32 = 4
-WRITTEN_OUT, BLOCKS, TILE = 1024, 8, 512  # as in model/blockwise.py
+WRITTEN_OUT, BLOCKS, MIN_BLOCK, TILE = 1024, 8, 64, 512  # as in model/blockwise.py
 FACTORED = 128  # adafactor factors a matrix whose two longest sides are this long
 
 
@@ -46,9 +49,12 @@ class Memory(NamedTuple):
     parameters: float
     optimizer: float
     batch: float
-    gradients: float
     activations: float
+    narrow: float
+    summed: float
+    gradients: float
     logits: float
+    head: float
     gathered: float
     layer: float
 
@@ -58,7 +64,8 @@ class Memory(NamedTuple):
 
     @property
     def temporaries(self) -> Number:
-        return self.gradients + self.activations + self.gathered + max(self.logits, self.layer)
+        loss, backward = self.logits + self.head, self.gradients + self.gathered + self.layer
+        return self.activations + self.narrow + self.summed + max(loss, backward)
 
     @property
     def total(self) -> Number:
@@ -119,14 +126,20 @@ def estimate(cfg: Config, ways: Ways) -> Memory:
     w = width(m)
     final = 3 * F32 * m.d_model + w * m.d_model  # the last norm's, and its output
     saved = m.n_layers * saved_a_token(m, m.remat, ways)
+    sharded = ways.replica * ways.data > 1  # training/fsdp.py
+    heads = m.padded_vocab * m.d_model / ways.tensor
+    last = 0 if m.tied else found["w_tok"].size(ways)
     return Memory(
         parameters=F32 * own,
         optimizer=F32 * optimizer_size(cfg.optim, found, ways),
         batch=(12 + 8 * cfg.data.mask_documents) * n_tokens * cfg.accumulate,
-        gradients=F32 * own * (2 if cfg.accumulate > 1 else 1),
         activations=n_tokens * (saved + final) + weights_kept(m, ways),
+        narrow=w * own if sharded and w < F32 else 0,
+        summed=F32 * own if cfg.accumulate > 1 else 0,
+        gradients=(w if sharded else F32) * (own - last),
         logits=2 * F32 * n_tokens / cfg.loss.n_chunks * m.padded_vocab / ways.tensor,
-        gathered=gathered(m, ways),
+        head=(w + (w if sharded else F32)) * heads,
+        gathered=3 * w * layer_size(m, ways) if sharded else 0,
         layer=n_tokens * layer_a_token(m, ways),
     )
 
@@ -189,19 +202,23 @@ def layer_size(cfg: ModelConfig, ways: Ways) -> Number:
     return sum(layers) / cfg.n_layers
 
 
-def gathered(cfg: ModelConfig, ways: Ways) -> Number:
-    """Weights that are whole while they are used; nothing where `data` does not divide them."""
-    heads = (1 if cfg.tied else 2) * cfg.padded_vocab * cfg.d_model / ways.tensor
-    copies = 2 * width(cfg) * layer_size(cfg, ways) + (width(cfg) + F32) * heads
-    return copies if ways.data > 1 else width(cfg) * heads
-
-
 def layer_a_token(cfg: ModelConfig, ways: Ways) -> Number:
-    """Bytes that the backward pass of one layer holds of each token: what remat recomputes, and gradients."""
+    """Bytes that the backward pass of one layer holds of each token besides what is saved.
+
+    With remat first the products again, and six arrays of the residual stream: its two norms, its state between the
+    halves, and gradients. Then the MLP's gradients, or attention's: float32 ones of q, k, v and its tiles. Written out,
+    no block of rows waits for another, so the weights of the lower triangle and their gradients are all there; in the
+    loop it is three tiles at a time.
+    """
     w, F, C = width(cfg), cfg.d_hidden / ways.tensor, gates(cfg)
-    again = saved_a_token(cfg, "none", ways) if cfg.remat != "none" else 0
-    T = cfg.context
-    block = TILE * TILE / T if T > WRITTEN_OUT else max(64, T / BLOCKS)
-    tiles = 3 * F32 * cfg.n_heads / ways.tensor * block
-    grads = F32 * (cfg.n_heads + 2 * cfg.n_kv_heads) * cfg.d_head / ways.tensor
-    return again + max(w * (C + 1) * F, tiles + grads)
+    N, T = cfg.n_heads / ways.tensor, cfg.context
+    q, kv = N * cfg.d_head, 2 * cfg.n_kv_heads * cfg.d_head / ways.tensor
+    again = w * (q + kv + 2 * q) + 6 * w * cfg.d_model if cfg.remat != "none" else 0
+    mlp = w * (C + 1) * F * (1 if cfg.remat == "none" else 2)
+    if cfg.attention == "reference" or cfg.dropout:
+        tiles = 2 * F32 * N * T
+    elif T > WRITTEN_OUT:
+        tiles = 3 * F32 * N * TILE * TILE / T
+    else:
+        tiles = 2 * F32 * N * (T + max(MIN_BLOCK, T / BLOCKS)) / 2
+    return again + max(mlp, F32 * (q + kv) + tiles)

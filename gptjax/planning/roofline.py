@@ -70,7 +70,7 @@ def hbm_bytes(cfg: Config, ways: Ways) -> Number:
     """
     m, held = cfg.model, memory.estimate(cfg, ways)
     weights = memory.layer_size(m, ways) * m.n_layers + m.padded_vocab * m.d_model / ways.tensor
-    update = 2 * (held.parameters + held.optimizer) + 2 * held.gradients
+    update = 2 * (held.parameters + held.optimizer) + 2 * held.gradients + 2 * held.narrow
     return update + cfg.accumulate * (
         2 * memory.width(m) * weights + 2 * held.activations + 2 * held.logits * cfg.loss.n_chunks
     )
