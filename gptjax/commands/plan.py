@@ -26,6 +26,8 @@ DAY_S = 86_400
 # Of the units that `estimated_cycles` counts, in Hz: Jouppi et al. 2023 of v4; of v5e and v5p the clock at which as
 # many 128 x 128 matrix units as Google's pages name reach their peak. Others are not known.
 CLOCK_HZ = {"TPU v4": 1.05e9, "TPU v5 lite": 1.5e9, "TPU v5": 1.75e9}
+# The compiler is asked, and no device: so no metadata server, and other processes may have libtpu loaded.
+NO_DEVICE = {"JAX_PLATFORMS": "cpu", "TPU_SKIP_MDS_QUERY": "1", "ALLOW_MULTIPLE_LIBTPU_LOAD": "1"}
 NEEDS = {  # platform: (a module that compiles for it, what installs it)
     "tpu": (("libtpu",), "libtpu is not installed: pip install 'gptjax[plan]'"),
     "cuda": (
@@ -165,8 +167,8 @@ def missing_compiler(asked: Topology | None) -> str | None:
 def in_child(cfg: Config, on: str | None) -> dict[str, Any]:
     """What compile_step.py finds, in a process of its own; {"failed": why} where that ends without an answer."""
     environment = dict(os.environ)
-    if on is not None:  # the compiler is asked, and no device: so no metadata server, and others may have libtpu loaded
-        environment |= {"JAX_PLATFORMS": "cpu", "TPU_SKIP_MDS_QUERY": "1", "ALLOW_MULTIPLE_LIBTPU_LOAD": "1"}
+    if on is not None:
+        environment |= NO_DEVICE
     with tempfile.TemporaryDirectory() as folder:
         order, result = pathlib.Path(folder, "order.json"), pathlib.Path(folder, "result.json")
         order.write_text(json.dumps({"config": config.to_dict(cfg), "topology": on}))

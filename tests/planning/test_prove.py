@@ -2,6 +2,9 @@
 `make prove` runs it. Nothing is run on a chip."""
 
 import importlib.util
+import os
+import subprocess
+import sys
 
 import pytest
 
@@ -38,3 +41,18 @@ def test_memory_is_within_a_tenth_of_xlas(file, on, changes):
     assert "temp_bytes" in said, said
     found = memory.estimate(cfg, plan.resolve(cfg, asked.n_devices, asked.n_slices))
     assert found.total == pytest.approx(said["argument_bytes"] + said["temp_bytes"], rel=0.1)
+
+
+@pytest.mark.prove
+@pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="needs the [plan] extra")
+def test_the_compiler_knows_every_tpu_by_the_name_of_the_table():
+    names = ["v4:4x4x4", "v5e:1x1", "v5p:2x2x2", "v6e:4x4", "7x:4x4x4", "2*v5p:4x4x4"]
+    program = (
+        "import sys; from gptjax.planning import topology\n"
+        "for text in sys.argv[1:]:\n"
+        "    on = topology.parse(text); found = topology.devices(on)\n"
+        "    assert len(found) == on.n_devices and found[0].device_kind == on.family.kind, text\n"
+        "    assert len({getattr(one, 'slice_index', 0) for one in found}) == on.n_slices, text\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program, *names], env=os.environ | plan.NO_DEVICE, capture_output=True)
+    assert done.returncode == 0, done.stderr.decode(errors="replace")[-2000:]
