@@ -68,10 +68,12 @@ def islands_of(devices: list[Any]) -> list[int]:
 
 
 def needed(message: str) -> dict[str, float]:
-    """Bytes that a program would have needed, where the refusal names them."""
-    sizes = r"([\d.]+)([KMGT]?)i?B?"
-    found = re.search(rf"Used {sizes} of {sizes}", message) or re.search(rf"required[^()]*\({sizes}\)", message)
-    return {"needed_bytes": float(found[1]) * UNITS[found[2]]} if found else {}
+    """Bytes that a program would have needed, and those that it could have had, where the refusal names them."""
+    size = r"([\d.]+)([KMGT]?)"
+    found = re.search(rf"Used {size} of {size}", message) or re.search(rf"\({size}\) exceeds[^()]*\({size}\)", message)
+    if found is None:
+        return {}
+    return {"needed_bytes": float(found[1]) * UNITS[found[2]], "usable_bytes": float(found[3]) * UNITS[found[4]]}
 
 
 if __name__ == "__main__":

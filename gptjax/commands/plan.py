@@ -97,7 +97,7 @@ def figures(cfg: Config, machine: Machine, ways: Ways, said: dict[str, Any]) -> 
         total = said["argument_bytes"] + said["output_bytes"] - said["alias_bytes"] + said["temp_bytes"]
     elif "out_of_memory" in said:
         total = said.get("needed_bytes")
-    hbm = None if chip is None else chip.hbm_bytes
+    hbm = said.get("usable_bytes", None if chip is None else chip.hbm_bytes)
     fits = None if hbm is None or total is None else total <= hbm
     moved = roofline.traffic(cfg, ways, machine.n_islands)
     if "collectives" in said:

@@ -79,8 +79,8 @@ def hbm_bytes(cfg: Config, ways: Ways) -> Number:
 def traffic(cfg: Config, ways: Ways, n_islands: int) -> dict[str, Traffic]:
     """Bytes that a device sends in a step, by kind, as this layout asks for; the compiler may do otherwise.
 
-    `data` gathers every weight twice for each part of the batch (forward, backward) in the compute dtype and scatters
-    its gradient, in float32; `replica` sums the gradients; `tensor` sums B T D after attention and MLP in the forward
+    `data` gathers every weight twice for each part of the batch (forward, backward) and scatters its gradient, all
+    in the compute dtype; `replica` sums the gradients; `tensor` sums B T D after attention and MLP in the forward
     pass and its gradients in the backward pass; `sequence` gathers keys and values and scatters their gradients.
     Replicas lie between islands (slices, hosts) where there are several, and what they send goes by the slow network.
     """
@@ -90,7 +90,7 @@ def traffic(cfg: Config, ways: Ways, n_islands: int) -> dict[str, Traffic]:
     part = lambda n: (n - 1) / n
     sent = {"all-gather": 0.0, "all-reduce": 0.0, "reduce-scatter": 0.0}
     sent["all-gather"] += 2 * parts * w * whole * part(ways.data)
-    sent["reduce-scatter"] += parts * F32 * whole * part(ways.data)
+    sent["reduce-scatter"] += parts * w * whole * part(ways.data)
     sums = 4 + (2 if m.remat == "full" else 0)
     sent["all-reduce"] += 2 * parts * sums * m.n_layers * w * tokens * m.d_model * part(ways.tensor)
     keys = m.n_layers * w * 2 * m.n_kv_heads * m.d_head / ways.tensor * tokens * ways.sequence * part(ways.sequence)

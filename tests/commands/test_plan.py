@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from gptjax import cli
-from gptjax.commands import plan
+from gptjax.commands import compile_step, plan, plan_text
 from gptjax.config import BadInput
 from tests.tiny import SIZES, make_config
 
@@ -61,6 +61,23 @@ def test_a_compiler_that_dies_is_a_line_and_not_a_stack(tmp_path, capsys, monkey
     assert "ended with exit code 1: Check failed: bounds" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("message", "needed", "usable"),
+    [
+        ("RESOURCE_EXHAUSTED: Ran out of memory in memory space hbm. Used 20.50G of 15.75G hbm. Exceeded", 20.5, 15.75),
+        ("the total memory required for HLO temporaries (183.18G) exceeds available HBM (15.75G).", 183.18, 15.75),
+    ],
+)
+def test_a_refusal_for_want_of_memory_names_its_bytes(message, needed, usable):
+    found = compile_step.needed(message)
+    assert found == {"needed_bytes": needed * 2**30, "usable_bytes": usable * 2**30}
+    assert compile_step.needed("RESOURCE_EXHAUSTED: something else") == {}
+    machine = plan.Machine("v5e:1x1", "TPU v5 lite", 1, 1)
+    said = {"out_of_memory": message, **found}
+    figures = plan.figures(make_config(), machine, plan.resolve(make_config(), 1, 1), said)
+    assert figures["fits"] is False and f"DOES NOT FIT: {needed:.2f} of 16 GiB" in plan_text.verdict(figures)
+
+
 def test_a_search_prints_overrides_that_can_be_pasted(tmp_path, capsys):
     found = planned(tmp_path, "--config=configs/gpt2_124m.py", "--topology=v5e:4x4", "--search")
     said = capsys.readouterr().out
@@ -75,7 +92,10 @@ def test_a_search_prints_overrides_that_can_be_pasted(tmp_path, capsys):
     [
         (["--topology=v9:4x4"], "--topology=v9:4x4: unknown chip v9; did you mean v"),
         (["--topology=v5e:4x5"], "try v5e:4x4"),
-        (["--topology=v5e:4x4", "--config.mesh.tensor=3"], "mesh.sequence=1 does not fit 16 devices; try mesh.replica=1"),
+        (
+            ["--topology=v5e:4x4", "--config.mesh.tensor=3"],
+            "mesh.sequence=1 does not fit 16 devices; try mesh.replica=1",
+        ),
         (["--search"], "--search: name a machine too"),
         (["--no_compile"], "--no_compile: name a machine too"),
         (["--save-target=x.txtpb"], "--save-target=x.txtpb: this machine has no GPU"),
