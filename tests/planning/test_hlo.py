@@ -81,6 +81,15 @@ def test_cycles_of_loops_count_as_often_as_they_run():
     assert hlo.read(module(LOOP, outer, body=(inner,), condition=("%c = s32[] constant(12)",)), [0]).cycles == 125
 
 
+def test_what_a_fusion_is_made_of_costs_nothing_besides_it():
+    inner = """%fused (p: f32[8]) -> f32[8] {
+  ROOT %a = f32[8]{0} add(%p, %p), backend_config={"estimated_cycles":"7"}
+}
+"""
+    outer = '%f = f32[8]{0} fusion(%x), kind=kLoop, calls=%fused, backend_config={"estimated_cycles":"5"}'
+    assert hlo.read(inner + module(outer), [0]).cycles == 5
+
+
 def test_a_start_is_as_large_as_its_results():
     starts = [
         "%all-gather-start = ((f32[2]{0}, f32[4]{0}), (f32[8]{0}, f32[16]{0})) all-gather-start(%x, %y)",

@@ -61,6 +61,13 @@ def test_replicas_between_slices_sum_their_gradients_by_the_slow_network():
     assert sent.dcn_bytes == pytest.approx(2 * 4 * n / 4 / 2) and sent.ici_bytes == 0
 
 
+def test_replicas_within_a_slice_share_what_leaves_it():
+    n = sum(one.size() for one in memory.parameters(CFG.model).values())
+    sent = roofline.traffic(CFG, Ways(4, 2, 1, 1), 2)["all-reduce"]
+    assert sent.ici_bytes == pytest.approx(2 * 4 * n / 2 / 2)  # two replicas of a slice
+    assert sent.dcn_bytes == pytest.approx(2 * 4 * n / 2 / 2 / 2)  # each with its half, between two slices
+
+
 def test_a_search_proposes_what_fits_and_can_be_loaded():
     on = topology.parse("v5e:4x4")
     found = search.best(CFG, on)
