@@ -10,7 +10,7 @@ from gptjax.planning.memory import Memory, Ways
 from gptjax.planning.roofline import Roofline
 from gptjax.planning.topology import Topology
 
-USABLE = 0.9  # of a chip's memory: the formula's error is up to 10 %
+USABLE = 0.9  # of a chip's memory: the formula misses by a tenth or so (docs/plan.md); compile what is chosen
 
 
 class Choice(NamedTuple):

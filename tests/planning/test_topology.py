@@ -1,9 +1,16 @@
 """Names of machines: what is meant, and what is refused with which advice."""
 
+from typing import NamedTuple
+
 import pytest
+from jax.experimental import topologies
 
 from gptjax.config import BadInput
 from gptjax.planning import chips, topology
+
+
+class Found(NamedTuple):
+    devices: list
 
 
 @pytest.mark.parametrize(
@@ -53,6 +60,23 @@ def test_another_name_is_refused_with_the_nearest(text, advice):
 @pytest.mark.parametrize("family", topology.FAMILIES)
 def test_the_example_of_every_family_is_right(family):
     assert topology.parse(f"{family}:{topology.example(family)}").family == topology.FAMILIES[family]
+
+
+@pytest.mark.parametrize(
+    ("text", "asked"),
+    [
+        ("2*v5p:4x4x8", {"topology_name": "v5p:4x4x8", "num_slices": 2, "wrap": (True, True, True)}),
+        ("v5p:2x2x4", {"topology_name": "v5p:2x2x4", "num_slices": 1}),
+        ("v5e:16x16", {"topology_name": "v5e:16x16", "num_slices": 1}),
+        ("v5e:1x1", {"topology_name": "v5e:1x1", "num_slices": 1, "chips_per_host_bounds": (1, 1, 1)}),
+        ("v4:2x2x1", {"topology_name": "v4:2x2x1", "num_slices": 1, "chip_config_name": "megacore"}),
+    ],
+)
+def test_what_the_compiler_is_asked_for(text, asked, monkeypatch):
+    heard = []
+    monkeypatch.setattr(topologies, "get_topology_desc", lambda **kinds: heard.append(kinds) or Found([text]))
+    assert topology.devices(topology.parse(text)) == [text]
+    assert heard == [asked | {"platform": "tpu"}]
 
 
 def test_a_saved_gpu_is_known_by_its_name():
