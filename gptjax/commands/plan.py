@@ -90,7 +90,7 @@ def run(
 
 def figures(cfg: Config, machine: Machine, ways: Ways, said: dict[str, Any]) -> dict[str, Any]:
     """All that is known of the plan, as JSON has it; `said` is the compiler's, empty without it. Unknown is None."""
-    chip, by_formula = machine.chip, memory.estimate(cfg, ways)
+    chip, by_formula = machine.chip, memory.estimate(cfg, ways, machine.kind)
     compiled = "temp_bytes" in said
     total: float | None = by_formula.total
     if compiled:

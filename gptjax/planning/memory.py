@@ -10,7 +10,7 @@ divided by `mesh.tensor` where RULES says so:
 | optimizer | moments (and the average of `optim.ema_decay`), divided as their parameters |
 | batch | inputs, targets, weights; segments and positions where documents are masked |
 | activations | what the forward pass leaves for the backward pass: `saved_a_token`, of all layers |
-| narrow | with FSDP, the device's part of the parameters in the compute dtype, from which layers are gathered |
+| narrow | the device's part of the parameters in the compute dtype: with FSDP, or on a TPU (cast before the loop) |
 | summed | with `accumulate`, the float32 gradients of the parts so far |
 | gradients | of the device's part: float32, or the compute dtype with FSDP; an untied embedding's comes last, alone |
 | logits | float32 logits of one chunk and their gradient |
@@ -117,8 +117,10 @@ def parameters(cfg: ModelConfig) -> dict[str, Parameter]:
     return found
 
 
-def estimate(cfg: Config, ways: Ways) -> Memory:
-    """The table above for one device. Sizes are taken as divisible; `sharding.of_params` refuses those that are not."""
+def estimate(cfg: Config, ways: Ways, kind: str = "") -> Memory:
+    """The table above for one device, of a kind as JAX calls it.
+
+    Sizes are taken as divisible; `sharding.of_params` refuses those that are not."""
     m, found = cfg.model, parameters(cfg.model)
     own = sum(one.size(ways) for one in found.values())
     rows = cfg.batch_size / cfg.accumulate / (ways.replica * ways.data)
@@ -127,6 +129,7 @@ def estimate(cfg: Config, ways: Ways) -> Memory:
     final = 3 * F32 * m.d_model + w * m.d_model  # the last norm's, and its output
     saved = m.n_layers * saved_a_token(m, m.remat, ways)
     sharded = ways.replica * ways.data > 1  # training/fsdp.py
+    narrowed = sharded or kind.startswith("TPU") and m.remat != "none"  # without remat `weights_kept` is that copy
     heads = m.padded_vocab * m.d_model / ways.tensor
     last = 0 if m.tied else found["w_tok"].size(ways)
     return Memory(
@@ -134,7 +137,7 @@ def estimate(cfg: Config, ways: Ways) -> Memory:
         optimizer=F32 * optimizer_size(cfg.optim, found, ways),
         batch=(12 + 8 * cfg.data.mask_documents) * n_tokens * cfg.accumulate,
         activations=n_tokens * (saved + final) + weights_kept(m, ways),
-        narrow=w * own if sharded and w < F32 else 0,
+        narrow=w * own if narrowed and w < F32 else 0,
         summed=F32 * own if cfg.accumulate > 1 else 0,
         gradients=(w if sharded else F32) * (own - last),
         logits=2 * F32 * n_tokens / cfg.loss.n_chunks * m.padded_vocab / ways.tensor,

@@ -70,7 +70,7 @@ def choice(cfg: Config, values: dict, ways: Ways, on: Topology) -> Choice:
     new = config.from_dict(nested)
     overrides = tuple(f"--config.{key}={value}" for key, value in values.items() if old[key] != value)
     bound = roofline.bound(new, ways, on.chip, roofline.traffic(new, ways, on.n_islands))
-    return Choice(new, ways, memory.estimate(new, ways), bound, overrides)
+    return Choice(new, ways, memory.estimate(new, ways, on.family.kind), bound, overrides)
 
 
 def meshes(cfg: Config, on: Topology) -> Iterator[Ways]:

@@ -86,6 +86,12 @@ def test_devices_along_data_divide_parameters_and_rows():
     assert alone.gathered == alone.narrow == 0 < eight.gathered
 
 
+def test_a_tpu_holds_the_weights_narrow_too():
+    gpu, tpu = (memory.estimate(variant(dict(remat="full")), ALONE, kind) for kind in ("NVIDIA H200", "TPU v4"))
+    assert tpu.total - gpu.total == tpu.narrow == gpu.parameters / 2
+    assert memory.estimate(variant(dict(remat="full", dtype="float32")), ALONE, "TPU v4").narrow == 0
+
+
 def test_more_parts_of_a_batch_hold_less_at_a_time():
     one, four = (memory.estimate(dataclasses.replace(BASE, accumulate=n), ALONE) for n in (1, 4))
     assert four.logits == one.logits / 4 and four.batch == one.batch

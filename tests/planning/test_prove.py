@@ -39,7 +39,7 @@ def test_memory_is_within_a_tenth_of_xlas(file, on, changes):
     cfg, asked = config.load(file, changes), topology.parse(on)
     said = plan.in_child(cfg, on)
     assert "temp_bytes" in said, said
-    found = memory.estimate(cfg, plan.resolve(cfg, asked.n_devices, asked.n_slices))
+    found = memory.estimate(cfg, plan.resolve(cfg, asked.n_devices, asked.n_slices), asked.family.kind)
     assert found.total == pytest.approx(said["argument_bytes"] + said["temp_bytes"], rel=0.1)
 
 
