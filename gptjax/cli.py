@@ -52,6 +52,22 @@ def make_parser() -> argparse.ArgumentParser:
         help="let a resumed run go on with other optim.* keys than it began with",
     )
 
+    plan = add(commands, "plan", "tell whether a config fits a machine, and how long it takes", run_plan)
+    plan.add_argument("--config", required=True, metavar="FILE", help="as of train")
+    plan.add_argument(
+        "--topology",
+        metavar="NAME",
+        help="v5e:16x16, 2*v5p:8x8x8 (slices), h100:2x8 (hosts x GPUs); default: this machine",
+    )
+    plan.add_argument(
+        "--search", action="store_true", help="propose mesh, remat and batch for the topology, by formula"
+    )
+    plan.add_argument("--no_compile", action="store_true", help="only what a formula knows, in a second")
+    plan.add_argument(
+        "--save-target", metavar="FILE", help="write the GPU at hand as a topology, FILE.txtpb:HOSTSxGPUS"
+    )
+    plan.add_argument("--json", metavar="FILE", help="write every figure too")
+
     prepare = add(commands, "prepare", "download and prepare a corpus", run_prepare)
     prepare.add_argument("--corpus", required=True, metavar="NAME", help="as in data.corpora, e.g. tfds:lm1b")
 
@@ -109,6 +125,20 @@ def run_train(flags: argparse.Namespace, overrides: list[str]) -> int:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
         raise BadInput(OUT_OF_MEMORY) from error
+
+
+def run_plan(flags: argparse.Namespace, overrides: list[str]) -> int:
+    from gptjax.commands import plan
+
+    return plan.run(
+        flags.config,
+        overrides,
+        flags.topology,
+        flags.search,
+        not flags.no_compile,
+        flags.save_target,
+        flags.json,
+    )
 
 
 def run_prepare(flags: argparse.Namespace, overrides: list[str]) -> int:

@@ -38,6 +38,8 @@ def test_tpus_agree_with_jax(kind):
     info = tpu.get_tpu_info_for_chip(version, cores)
     assert chips.CHIPS[kind].peak_flops == pytest.approx(cores * info.bf16_ops_per_second, rel=0.01)
     assert chips.CHIPS[kind].hbm_bytes == pytest.approx(cores * info.hbm_capacity_bytes, rel=0.01)
+    if kind != "TPU v5":  # of which JAX has 2460e9, Google's page 2765e9
+        assert chips.CHIPS[kind].hbm_bandwidth == pytest.approx(cores * info.mem_bw_bytes_per_second, rel=0.02)
 
 
 @pytest.mark.parametrize("kind", MADE_OF)
@@ -55,6 +57,13 @@ def test_memory_is_the_one_in_the_name():
     named = {kind: int(size) for kind in chips.CHIPS for size in [kind.partition("GB")[0][-2:]] if "GB" in kind}
     assert len(named) == 9
     assert {kind: chips.CHIPS[kind].hbm_bytes >> 30 for kind in named} == named
+
+
+def test_rates_of_networks_come_with_their_shape():
+    for kind, chip in chips.CHIPS.items():
+        assert (chip.ici_bandwidth is None) == (chip.torus is None), kind
+        rates = [rate for rate in (chip.dcn_bandwidth, chip.ici_bandwidth, chip.hbm_bandwidth) if rate is not None]
+        assert rates == sorted(rates), kind
 
 
 @pytest.mark.parametrize(

@@ -111,7 +111,9 @@ def unseen(cfg: ModelConfig) -> float:
     return 3 * cfg.n_layers * 4 * cfg.d_model * (cfg.context - 1) / 2
 
 
-@pytest.mark.parametrize("changes", [{}, MODERN], ids=str)
+@pytest.mark.parametrize(
+    "changes", [{}, MODERN, dict(parallel=True), dict(n_kv_heads=4, mlp="swiglu"), dict(tied=False)], ids=str
+)
 def test_flops_agree_with_xla(changes):
     # Wide, so that norms, softmax and activations, which XLA counts too, are below 1 %; lowered, never compiled.
     wide = dict(d_model=4096, n_heads=16, n_kv_heads=16, d_hidden=16_384, n_layers=2, context=64, vocab_size=32_000)

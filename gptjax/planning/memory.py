@@ -1,0 +1,227 @@
+"""Bytes of a device's memory in a training step, by formula: what `gptjax plan` knows before anything is compiled.
+
+Every term is counted from the arrays that the code makes; none is fitted. With B rows and T positions on a device
+(after replica, data, sequence and `accumulate` have divided the batch), w bytes a number of `model.dtype`, and widths
+divided by `mesh.tensor` where RULES says so:
+
+| term | what |
+|---|---|
+| parameters | float32, each divided as RULES of training/sharding.py divides it |
+| optimizer | moments (and the average of `optim.ema_decay`), divided as their parameters |
+| batch | inputs, targets, weights; segments and positions where documents are masked |
+| activations | what the forward pass leaves for the backward pass: `saved_a_token`, of all layers |
+| narrow | the device's part of the parameters in the compute dtype: with FSDP, or on a TPU (cast before the loop) |
+| summed | with `accumulate`, the float32 gradients of the parts so far |
+| gradients | of the device's part: float32, or the compute dtype with FSDP; an untied embedding's comes last, alone |
+| logits | float32 logits of one chunk and their gradient |
+| head | the head, whole along `data`, and its gradient |
+| gathered | with FSDP, the weights of two layers, whole along `data` (the next is fetched meanwhile), a gradient |
+| layer | what the backward pass of one layer holds besides: `layer_a_token` |
+
+Parameters, optimizer and batch are arguments of the step. Its temporaries peak in the loss (logits, head) or in the
+backward pass of a layer (gradients, gathered, layer); the other three terms are there in both.
+"""
+
+import math
+from typing import NamedTuple
+
+from gptjax.config import Config, ModelConfig, OptimConfig
+from gptjax.planning.flops import gates
+
+Number = int | float
+F32 = 4
+WRITTEN_OUT, BLOCKS, MIN_BLOCK, TILE = 1024, 8, 64, 512  # as in model/blockwise.py
+FACTORED = 128  # adafactor factors a matrix whose two longest sides are this long
+
+
+class Ways(NamedTuple):
+    """Devices along each axis of the mesh."""
+
+    replica: int
+    data: int
+    tensor: int
+    sequence: int
+
+
+class Memory(NamedTuple):
+    """Bytes on one device."""
+
+    parameters: float
+    optimizer: float
+    batch: float
+    activations: float
+    narrow: float
+    summed: float
+    gradients: float
+    logits: float
+    head: float
+    gathered: float
+    layer: float
+
+    @property
+    def arguments(self) -> Number:
+        return self.parameters + self.optimizer + self.batch
+
+    @property
+    def temporaries(self) -> Number:
+        loss, backward = self.logits + self.head, self.gradients + self.gathered + self.layer
+        return self.activations + self.narrow + self.summed + max(loss, backward)
+
+    @property
+    def total(self) -> Number:
+        return self.arguments + self.temporaries
+
+
+class Parameter(NamedTuple):
+    shape: tuple[int, ...]
+    axes: tuple[str | None, ...]  # of the mesh, along each side
+
+    def size(self, ways: Ways | None = None) -> Number:
+        """Numbers in it, or in a device's part of it."""
+        parts = 1 if ways is None else math.prod(getattr(ways, axis) for axis in self.axes if axis)
+        return math.prod(self.shape) / parts
+
+
+def parameters(cfg: ModelConfig) -> dict[str, Parameter]:
+    """Every parameter, as the table of model/gpt.py has its shape and RULES of training/sharding.py its place."""
+    L, D, N, K, H, F, V = (
+        cfg.n_layers, cfg.d_model, cfg.n_heads, cfg.n_kv_heads, cfg.d_head, cfg.d_hidden, cfg.padded_vocab,
+    )  # fmt: skip
+    C = gates(cfg)
+    found = {
+        "w_tok": Parameter((V, D), ("tensor", "data")),
+        "blocks/attn/w_q": Parameter((L, D, N, H), (None, "data", "tensor", None)),
+        "blocks/attn/w_k": Parameter((L, D, K, H), (None, "data", "tensor", None)),
+        "blocks/attn/w_v": Parameter((L, D, K, H), (None, "data", "tensor", None)),
+        "blocks/attn/w_out": Parameter((L, N, H, D), (None, "tensor", None, "data")),
+        "blocks/mlp/w_in": Parameter((L, C, D, F), (None, None, "data", "tensor")),
+        "blocks/mlp/w_out": Parameter((L, F, D), (None, "tensor", "data")),
+    }
+    if cfg.position == "learned":
+        found["w_pos"] = Parameter((cfg.context, D), (None, "data"))
+    if not cfg.tied:
+        found["w_head"] = Parameter((V, D), ("tensor", "data"))
+    norms = {"norm_out": (D,), "blocks/norm_attn": (L, D)}
+    if not cfg.parallel:
+        norms["blocks/norm_mlp"] = (L, D)
+    if cfg.qk_norm:
+        norms |= {"blocks/attn/norm_q": (L, H), "blocks/attn/norm_k": (L, H)}
+    for name, shape in norms.items():
+        for part in ("scale", "bias")[: 2 if cfg.bias else 1]:
+            found[f"{name}/{part}"] = Parameter(shape, ())
+    if cfg.bias:
+        for name, n in (("q", N), ("k", K), ("v", K)):
+            found[f"blocks/attn/b_{name}"] = Parameter((L, n, H), (None, "tensor", None))
+        found["blocks/mlp/b_in"] = Parameter((L, C, F), (None, None, "tensor"))
+        found |= {f"blocks/{half}/b_out": Parameter((L, D), ()) for half in ("attn", "mlp")}
+    return found
+
+
+def estimate(cfg: Config, ways: Ways, kind: str = "") -> Memory:
+    """The table above for one device, of a kind as JAX calls it.
+
+    Sizes are taken as divisible; `sharding.of_params` refuses those that are not."""
+    m, found = cfg.model, parameters(cfg.model)
+    own = sum(one.size(ways) for one in found.values())
+    rows = cfg.batch_size / cfg.accumulate / (ways.replica * ways.data)
+    n_tokens = rows * m.context / ways.sequence
+    w = width(m)
+    final = 3 * F32 * m.d_model + w * m.d_model  # the last norm's, and its output
+    saved = m.n_layers * saved_a_token(m, m.remat, ways)
+    sharded = ways.replica * ways.data > 1  # training/fsdp.py
+    narrowed = sharded or kind.startswith("TPU") and m.remat != "none"  # without remat `weights_kept` is that copy
+    heads = m.padded_vocab * m.d_model / ways.tensor
+    last = 0 if m.tied else found["w_tok"].size(ways)
+    return Memory(
+        parameters=F32 * own,
+        optimizer=F32 * optimizer_size(cfg.optim, found, ways),
+        batch=(12 + 8 * cfg.data.mask_documents) * n_tokens * cfg.accumulate,
+        activations=n_tokens * (saved + final) + weights_kept(m, ways),
+        narrow=w * own if narrowed and w < F32 else 0,
+        summed=F32 * own if cfg.accumulate > 1 else 0,
+        gradients=(w if sharded else F32) * (own - last),
+        logits=2 * F32 * n_tokens / cfg.loss.n_chunks * m.padded_vocab / ways.tensor,
+        head=(w + (w if sharded else F32)) * heads,
+        gathered=3 * w * layer_size(m, ways) if sharded else 0,
+        layer=n_tokens * layer_a_token(m, ways),
+    )
+
+
+def width(cfg: ModelConfig) -> int:
+    return 2 if cfg.dtype == "bfloat16" else 4
+
+
+def optimizer_size(cfg: OptimConfig, found: dict[str, Parameter], ways: Ways) -> Number:
+    """Numbers that a device keeps between steps besides the parameters; scalars are left out."""
+    own = {name: one.size(ways) for name, one in found.items()}
+    total = sum(own.values())
+    matrices = sum(size for name, size in own.items() if name.startswith("blocks/") and "/w_" in name)
+    kept = {
+        "adamw": 2 * total,
+        "lion": total,
+        "sgd": total,
+        "muon": matrices + 2 * (total - matrices),
+        "adafactor": (total if cfg.b1 else 0) + sum(second_moment(one, ways) for one in found.values()),
+    }
+    return kept[cfg.name] + (total if cfg.ema_decay else 0)
+
+
+def second_moment(one: Parameter, ways: Ways) -> Number:
+    """Of adafactor: means over each of the two longest sides, which RULES does not divide, or all of it."""
+    *_, short, long = sorted(one.shape) if len(one.shape) > 1 else (0, *one.shape)
+    if short < FACTORED:
+        return one.size(ways)
+    return one.size() / long + one.size() / short
+
+
+def saved_a_token(cfg: ModelConfig, remat: str, ways: Ways) -> Number:
+    """Bytes that one layer's forward pass leaves for its backward pass, of each token.
+
+    Of a norm: its centred input, that normalised, and the float32 input; of a product its input; of attention q, k, v,
+    the mix (in two layouts) and a row's logarithm; of the MLP what its activation takes and gives.
+    """
+    w, D, F, C = width(cfg), cfg.d_model, cfg.d_hidden / ways.tensor, gates(cfg)
+    q, kv = cfg.n_heads * cfg.d_head / ways.tensor, 2 * cfg.n_kv_heads * cfg.d_head / ways.tensor
+    if remat == "full":
+        return w * D
+    if remat == "dots":
+        return w * (D * (1 if cfg.parallel else 2) + q + kv + C * F)
+    norms = (1 if cfg.parallel else 2) * (3 * F32 + w) * D + (3 * F32 * (q + kv / 2) if cfg.qk_norm else 0)
+    attention = w * (q + kv + 2 * q) + F32 * cfg.n_heads / ways.tensor
+    if cfg.attention == "reference" or cfg.dropout:
+        attention += (F32 + w) * cfg.n_heads / ways.tensor * cfg.context  # weights of all pairs
+    return norms + attention + w * (C + 1) * F + (2 * D if cfg.dropout else 0)
+
+
+def weights_kept(cfg: ModelConfig, ways: Ways) -> Number:
+    """Without remat the backward pass finds the weights as the forward pass used them: all layers, whole."""
+    return width(cfg) * layer_size(cfg, ways) * cfg.n_layers if cfg.remat == "none" else 0
+
+
+def layer_size(cfg: ModelConfig, ways: Ways) -> Number:
+    """Numbers in the weights of one layer, whole along `data`."""
+    whole = ways._replace(data=1)
+    layers = (one.size(whole) for name, one in parameters(cfg).items() if name.startswith("blocks/"))
+    return sum(layers) / cfg.n_layers
+
+
+def layer_a_token(cfg: ModelConfig, ways: Ways) -> Number:
+    """Bytes that the backward pass of one layer holds of each token besides what is saved.
+
+    With remat first the products again, and six arrays of the residual stream: its two norms, its state between the
+    halves, and gradients. Then the MLP's gradients, or attention's: float32 ones of q, k, v and its tiles. Written out,
+    no block of rows waits for another, so the weights of the lower triangle and their gradients are all there; in the
+    loop it is three tiles at a time.
+    """
+    w, F, C = width(cfg), cfg.d_hidden / ways.tensor, gates(cfg)
+    N, T = cfg.n_heads / ways.tensor, cfg.context
+    q, kv = N * cfg.d_head, 2 * cfg.n_kv_heads * cfg.d_head / ways.tensor
+    again = w * (q + kv + 2 * q) + 6 * w * cfg.d_model if cfg.remat != "none" else 0
+    mlp = w * (C + 1) * F * (1 if cfg.remat == "none" else 2)
+    if cfg.attention == "reference" or cfg.dropout:
+        tiles = 2 * F32 * N * T
+    elif T > WRITTEN_OUT:
+        tiles = 3 * F32 * N * TILE * TILE / T
+    else:
+        tiles = 2 * F32 * N * (T + max(MIN_BLOCK, T / BLOCKS)) / 2
+    return again + max(mlp, F32 * (q + kv) + tiles)

@@ -1,0 +1,98 @@
+"""The formula of memory against the arrays themselves: shapes and places by JAX, what is saved by its derivatives."""
+
+import dataclasses
+import functools
+import math
+import re
+
+import jax
+import numpy as np
+import pytest
+
+from gptjax import config, tree
+from gptjax.config import Config
+from gptjax.data.batches import Batch
+from gptjax.model import gpt
+from gptjax.planning import memory
+from gptjax.planning.memory import Ways
+from gptjax.training import loss, optim, sharding
+
+BASE = config.load(
+    "configs/base.py", ["model.d_model=256", "model.context=24", "batch_tokens=1536", "model.dtype=bfloat16"]
+)
+MODERN = dict(position="rope", norm="rms", mlp="swiglu", bias=False, qk_norm=True, tied=False, n_kv_heads=2)
+VARIANTS = [{}, MODERN, dict(parallel=True), dict(mlp="swiglu"), dict(n_kv_heads=1), dict(pad_vocab_to=100)]
+ALONE = Ways(1, 1, 1, 1)
+
+
+def variant(changes: dict, **others) -> Config:
+    return dataclasses.replace(BASE, model=dataclasses.replace(BASE.model, **changes), **others)
+
+
+def shapes(cfg: Config) -> dict:
+    return jax.eval_shape(functools.partial(gpt.init, cfg=cfg.model), jax.random.key(0))
+
+
+@pytest.mark.parametrize("changes", VARIANTS, ids=str)
+def test_parameters_are_those_of_the_model_and_lie_where_the_rules_put_them(changes):
+    cfg = variant(changes)
+    found = memory.parameters(cfg.model)
+    real = tree.named(shapes(cfg))
+    assert {name: one.shape for name, one in found.items()} == {name: leaf.shape for name, leaf in real.items()}
+    for name, one in found.items():
+        spec = tuple(next(spec for pattern, spec, *_ in sharding.RULES if re.search(pattern, name)))
+        padded = spec + (None,) * (len(one.shape) - len(spec))
+        assert one.axes + (None,) * (len(one.shape) - len(one.axes)) == padded, name
+
+
+@pytest.mark.parametrize("name", ["adamw", "adafactor", "lion", "muon", "sgd"])
+@pytest.mark.parametrize("ema_decay", [0.0, 0.9])
+def test_the_optimizer_holds_what_the_formula_says(name, ema_decay):
+    cfg = variant({}, optim=dataclasses.replace(BASE.optim, name=name, ema_decay=ema_decay))
+    params = shapes(cfg)
+    state = jax.eval_shape(optim.make(cfg.optim, cfg.n_steps).init, params)
+    held = tree.count(state) + (tree.count(params) if ema_decay else 0)
+    expected = memory.optimizer_size(cfg.optim, memory.parameters(cfg.model), ALONE)
+    assert 0 <= held - expected < 200  # counters, and placeholders of one number
+
+
+SAVED = [  # (model, remat)
+    *((changes, remat) for changes in ({}, MODERN) for remat in ("none", "dots", "full")),
+    (dict(parallel=True), "dots"),
+    (dict(attention="reference"), "none"),
+]
+
+
+@pytest.mark.parametrize(("changes", "remat"), SAVED, ids=str)
+def test_what_a_layer_saves_is_what_its_derivative_holds(changes, remat):
+    cfg = variant(changes | dict(remat=remat, n_layers=3))
+    B, T = 5, 24  # sizes that no weight has
+    shape = lambda dtype: jax.ShapeDtypeStruct((B, T), dtype)
+    batch = Batch(shape(np.int32), shape(np.int32), shape(np.float32), None, None)
+    backward = lambda params, batch: jax.vjp(lambda p: loss.summed(p, batch, cfg.model, cfg.loss)[0], params)[1]
+    held = jax.tree.leaves(jax.eval_shape(backward, shapes(cfg), batch))
+    # Arrays of all layers that are not weights: their sizes count tokens.
+    of_layers = [x for x in held if x.shape[:1] == (3,) and B in x.shape and T in x.shape]
+    found = sum(math.prod(x.shape) * x.dtype.itemsize for x in of_layers)
+    expected = 3 * B * T * memory.saved_a_token(cfg.model, remat, ALONE)
+    assert found == pytest.approx(expected, rel=0.04)
+
+
+def test_devices_along_data_divide_parameters_and_rows():
+    alone, eight = (memory.estimate(variant({}), Ways(1, data, 1, 1)) for data in (1, 8))
+    divided = sum(one.size() for one in memory.parameters(BASE.model).values() if "data" in one.axes)
+    assert alone.parameters - eight.parameters == 4 * divided * 7 / 8
+    assert eight.batch == alone.batch / 8
+    assert alone.gathered == alone.narrow == 0 < eight.gathered
+
+
+def test_a_tpu_holds_the_weights_narrow_too():
+    gpu, tpu = (memory.estimate(variant(dict(remat="full")), ALONE, kind) for kind in ("NVIDIA H200", "TPU v4"))
+    assert tpu.total - gpu.total == tpu.narrow == gpu.parameters / 2
+    assert memory.estimate(variant(dict(remat="full", dtype="float32")), ALONE, "TPU v4").narrow == 0
+
+
+def test_more_parts_of_a_batch_hold_less_at_a_time():
+    one, four = (memory.estimate(dataclasses.replace(BASE, accumulate=n), ALONE) for n in (1, 4))
+    assert four.logits == one.logits / 4 and four.batch == one.batch
+    assert one.summed == 0 and four.summed == four.gradients == one.gradients
