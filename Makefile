@@ -7,11 +7,7 @@ GPU := $(shell nvidia-smi > /dev/null 2>&1 && echo cuda12)
 RUN := .venv/.installed-$(or $(GPU),cpu)
 TEST := .venv/.installed-test
 
-<<<<<<< HEAD
 .PHONY: help smoke test prove check bench
-=======
-.PHONY: help smoke test check bench prove
->>>>>>> plan
 
 help:  ## list these targets
 	@sed -n 's/^\([a-z]*\):.*## /make \1	/p' Makefile | expand -t 14
@@ -22,7 +18,7 @@ smoke: $(RUN)  ## set up, then train a small model on this machine (runs/smoke)
 test: $(TEST)  ## set up, then run every test
 	@.venv/bin/python -m pytest $(PYTEST_ARGS)
 
-prove: $(TEST)  ## set up, then run the long proofs that `make test` leaves out
+prove: $(TEST) .venv/.installed-plan  ## set up, then run the long proofs that `make test` leaves out
 	@.venv/bin/python -m pytest -m prove $(PYTEST_ARGS)
 
 check: $(TEST)  ## set up, then look at format, lint, types, floors and doors
@@ -30,9 +26,6 @@ check: $(TEST)  ## set up, then look at format, lint, types, floors and doors
 	@.venv/bin/ruff check .
 	@.venv/bin/pyright
 	@.venv/bin/python -m pytest tests/test_floors.py
-
-prove: $(TEST) .venv/.installed-plan  ## set up, then hold the plan against XLA's compiler for TPUs (never run)
-	@.venv/bin/python -m pytest -m prove
 
 bench: $(TEST)  ## set up, then time gptjax alone (benchmarks/peers.md: beside others)
 	@for script in step input start growth; do echo; echo "python -m benchmarks.$$script"; .venv/bin/python -m benchmarks.$$script || exit; done

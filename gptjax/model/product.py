@@ -29,7 +29,7 @@ def products(x: Array, weights: Sequence[Array]) -> list[Array]:
         return [product(x, weights[0], 1)]
 
     def joined(x: Array, *weights: Array) -> tuple[Array, ...]:
-        y = multiplied(x, jnp.stack(weights, axis=1), 1)
+        y = jnp.asarray(multiplied(x, jnp.stack(weights, axis=1), 1))
         return tuple(jax.lax.index_in_dim(y, n, axis=x.ndim - 1, keepdims=False) for n in range(len(weights)))
 
     def apart(x: Array, *weights: Array) -> tuple[Array, ...]:

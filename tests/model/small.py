@@ -36,6 +36,8 @@ GPT2 = ModelConfig(
     attention="reference",
     scan=True,
     remat="none",
+    saved=(),
+    offloaded=(),
 )
 CHANGES: dict[str, Any] = dict(
     n_kv_heads=2, position="rope", norm="rms", mlp="swiglu", bias=False, qk_norm=True, tied=False
