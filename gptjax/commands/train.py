@@ -21,7 +21,7 @@ from gptjax.data.prepared import Prepared
 from gptjax.evaluation import likelihood
 from gptjax.generation import decode
 from gptjax.model import choice
-from gptjax.planning import flops
+from gptjax.planning import flops, measured
 from gptjax.runs.log import RunLog, environment, read_header
 from gptjax.training import checkpoint, hosts, loop, resume, sharding, source, step
 from gptjax.training.checkpoint import Checkpoints
@@ -113,6 +113,7 @@ def train(opened: Opened, stop: Stop) -> int:
             compiling = pool.submit(traced.compile)
             state, origin = first_state(opened, keep)
             update = compiling.result()
+        planned = update.memory_analysis()
         primary = jax.process_index() == 0
         log = RunLog(workdir, cfg.log, primary=primary)
         stack.callback(log.close)
@@ -126,6 +127,7 @@ def train(opened: Opened, stop: Stop) -> int:
             if "perf/tokens_per_s" in metrics:
                 mfu = flops.mfu(metrics["perf/tokens_per_s"], cfg.model, kinds)
                 metrics |= {"perf/data_wait_s": ahead.waited_s} | ({} if mfu is None else {"perf/mfu": mfu})
+                metrics |= measured.against_plan(jax.local_devices()[0].memory_stats(), planned)
             log.write(at, metrics, tokens=at * cfg.batch_tokens)
             screen.show(at, metrics)
 

@@ -127,14 +127,14 @@ def estimate(cfg: Config, ways: Ways, kind: str = "") -> Memory:
     n_tokens = rows * m.context / ways.sequence
     w = width(m)
     final = 3 * F32 * m.d_model + w * m.d_model  # the last norm's, and its output
-    saved = m.n_layers * saved_a_token(m, m.remat, ways)
+    saved = m.n_layers * (saved_a_token(m, m.remat, ways) + points_a_token(m, ways))
     sharded = ways.replica * ways.data > 1  # training/fsdp.py
     narrowed = sharded or kind.startswith("TPU") and m.remat != "none"  # without remat `weights_kept` is that copy
     heads = m.padded_vocab * m.d_model / ways.tensor
     last = 0 if m.tied else found["w_tok"].size(ways)
     return Memory(
         parameters=F32 * own,
-        optimizer=F32 * optimizer_size(cfg.optim, found, ways),
+        optimizer=F32 * optimizer_size(cfg.optim, found, ways) - narrower(cfg.optim) * own,
         batch=(12 + 8 * cfg.data.mask_documents) * n_tokens * cfg.accumulate,
         activations=n_tokens * (saved + final) + weights_kept(m, ways),
         narrow=w * own if narrowed and w < F32 else 0,
@@ -143,8 +143,29 @@ def estimate(cfg: Config, ways: Ways, kind: str = "") -> Memory:
         logits=2 * F32 * n_tokens / cfg.loss.n_chunks * m.padded_vocab / ways.tensor,
         head=(w + (w if sharded else F32)) * heads,
         gathered=3 * w * layer_size(m, ways) if sharded else 0,
-        layer=n_tokens * layer_a_token(m, ways),
+        layer=n_tokens * layer_a_token(m, ways, fused(cfg, kind)),
     )
+
+
+def fused(cfg: Config, kind: str) -> bool:
+    """Whether attention is one kernel that keeps no scores: Splash or cuDNN, where `auto` chooses them."""
+    if kind.startswith("TPU"):
+        return cfg.model.attention in ("auto", "splash")
+    cudnn = kind.startswith("NVIDIA") and cfg.model.dtype == "bfloat16" and not cfg.data.mask_documents
+    return cfg.model.attention == "cudnn" or cfg.model.attention == "auto" and cudnn
+
+
+def narrower(cfg: OptimConfig) -> int:
+    """Bytes that each number's first moment saves by `momentum_dtype`."""
+    return 2 if cfg.momentum_dtype == "bfloat16" and (cfg.b1 or cfg.name != "adafactor") else 0
+
+
+def points_a_token(cfg: ModelConfig, ways: Ways) -> Number:
+    """Bytes of the points that `saved` keeps of each token in a layer, less its input where that is offloaded."""
+    w, D = width(cfg), cfg.d_model
+    sizes = {"residual_in": 0, "attn_out": D, "mlp_out": D}  # the input is kept anyway
+    sizes |= {"mixed_heads": D / ways.tensor, "mlp_hidden": cfg.d_hidden / ways.tensor}
+    return w * (sum(sizes[point] for point in cfg.saved) - (D if "residual_in" in cfg.offloaded else 0))
 
 
 def width(cfg: ModelConfig) -> int:
@@ -205,7 +226,7 @@ def layer_size(cfg: ModelConfig, ways: Ways) -> Number:
     return sum(layers) / cfg.n_layers
 
 
-def layer_a_token(cfg: ModelConfig, ways: Ways) -> Number:
+def layer_a_token(cfg: ModelConfig, ways: Ways, fused: bool) -> Number:
     """Bytes that the backward pass of one layer holds of each token besides what is saved.
 
     With remat first the products again, and six arrays of the residual stream: its two norms, its state between the
@@ -218,7 +239,9 @@ def layer_a_token(cfg: ModelConfig, ways: Ways) -> Number:
     q, kv = N * cfg.d_head, 2 * cfg.n_kv_heads * cfg.d_head / ways.tensor
     again = w * (q + kv + 2 * q) + 6 * w * cfg.d_model if cfg.remat != "none" else 0
     mlp = w * (C + 1) * F * (1 if cfg.remat == "none" else 2)
-    if cfg.attention == "reference" or cfg.dropout:
+    if fused:
+        tiles = F32 * N  # a row's logarithm
+    elif cfg.attention == "reference" or cfg.dropout:
         tiles = 2 * F32 * N * T
     elif T > WRITTEN_OUT:
         tiles = 3 * F32 * N * TILE * TILE / T

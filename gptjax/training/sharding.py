@@ -3,6 +3,7 @@
 This is what `pjit` became: `jax.jit` over arrays that carry a `NamedSharding`. XLA inserts the collectives.
 """
 
+import math
 import re
 from collections.abc import Callable
 from typing import Any
@@ -66,7 +67,7 @@ def of_params(params: Any, on: Mesh) -> Any:
         found = spec(name, leaf.shape, on)
         for side, axis in zip(leaf.shape, found, strict=False):
             if axis is not None and side % (ways := mesh.size(on, axis)):
-                near = max(n for n in range(1, ways + 1) if side % n == 0)
+                near = math.gcd(side, ways)  # what is left of the devices goes to another axis
                 raise BadInput(
                     f"mesh.{axis}={ways} does not divide {side}, a side of {name} {leaf.shape}; try mesh.{axis}={near}"
                 )

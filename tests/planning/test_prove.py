@@ -56,3 +56,24 @@ def test_the_compiler_knows_every_tpu_by_the_name_of_the_table():
     )
     done = subprocess.run([sys.executable, "-c", program, *names], env=os.environ | plan.NO_DEVICE, capture_output=True)
     assert done.returncode == 0, done.stderr.decode(errors="replace")[-2000:]
+
+
+SHIPPED = [  # config, topology and changes of its docstring
+    ("configs/gpt2_1b5.py", "v5e:16x16", ["mesh.replica=4"]),
+    ("configs/gpt3_6b7.py", "v5e:16x16", []),
+    ("configs/gpt3_175b.py", "v5p:8x8x8", []),
+    ("configs/llama_8b.py", "v5e:16x16", []),
+]
+
+
+@pytest.mark.prove
+@pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="needs the [plan] extra")
+@pytest.mark.parametrize(("file", "on", "changes"), SHIPPED)
+def test_a_shipped_config_fits_where_it_says(file, on, changes):
+    said = plan.in_child(config.load(file, changes), on)
+    assert "temp_bytes" in said, said
+    sums = said["collectives"]
+    assert sums["reduce-scatter"]["ici_bytes"] > 10 * sums["all-reduce"]["ici_bytes"]  # gradients are scattered
+    chip = topology.parse(on).chip
+    assert chip is not None
+    assert said["argument_bytes"] + said["temp_bytes"] <= chip.hbm_bytes
