@@ -25,7 +25,9 @@ def test_a_step_and_an_evaluation_are_the_references(kernel, sizes, monkeypatch)
             return original(q_BTNH, *args, **kwargs)
 
         monkeypatch.setattr(file, "causal_attention", seen)
-    monkeypatch.setitem(ATTENTION, "splash_interpreted", whole_rows(lambda *x: splash.causal_attention(*x, True)))
+    monkeypatch.setitem(
+        ATTENTION, "splash_interpreted", whole_rows(lambda q, k, v, s: splash.causal_attention(q, k, v, s, True))
+    )
     for attention, on in (("reference", mesh_of(1, 1, 1, 1)), (kernel, mesh_of(*sizes))):
         cfg = make_config(*LAYER, f"model.attention={attention}")
         batch = make_batch(cfg)
