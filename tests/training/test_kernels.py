@@ -26,9 +26,7 @@ def test_a_step_and_an_evaluation_are_the_references(kernel, sizes, monkeypatch)
 
         monkeypatch.setattr(file, "causal_attention", seen)
     monkeypatch.setitem(
-        ATTENTION,
-        "splash_interpreted",
-        whole_rows(lambda q, k, v, segments: splash.causal_attention(q, k, v, segments, True)),
+        ATTENTION, "splash_interpreted", whole_rows(lambda q, k, v, s: splash.causal_attention(q, k, v, s, True))
     )
     for attention, on in (("reference", mesh_of(1, 1, 1, 1)), (kernel, mesh_of(*sizes))):
         cfg = make_config(*LAYER, f"model.attention={attention}")
