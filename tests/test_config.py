@@ -12,12 +12,12 @@ CONFIGS = sorted(path.as_posix() for path in pathlib.Path("configs").glob("[!_]*
 FREE = """
     name note tags n_steps accumulate log_every eval_every eval_tokens save_every keep_last keep_every sample_every
     sample_prompt sample_tokens stop_after_s profile_steps data.cache loss.n_chunks
-    model.attention model.scan model.remat mesh.replica mesh.data mesh.tensor mesh.sequence
+    model.attention model.scan model.remat model.saved model.offloaded mesh.replica mesh.data mesh.tensor mesh.sequence
     log.tensorboard log.wandb_project log.trackio_project
 """
 OPTIMIZER = """
     loss.z_weight optim.name optim.peak_lr optim.schedule optim.warmup_steps optim.final_lr_fraction
-    optim.decay_fraction optim.b1 optim.b2 optim.eps optim.weight_decay optim.clip_norm optim.ema_decay
+    optim.decay_fraction optim.b1 optim.momentum_dtype optim.b2 optim.eps optim.weight_decay optim.clip_norm optim.ema_decay
 """
 NEVER = """
     seed init_from batch_tokens tokenizer.name tokenizer.path data.corpora data.weights data.mask_documents
@@ -175,7 +175,7 @@ def test_a_file_without_get_config_is_refused(tmp_path):
 
 @pytest.mark.parametrize(
     ("file", "near"),
-    [("configs/smoek.py", "configs/smoke.py"), ("smoke.py", None), ("nowhere/gpt2.py", "configs/gpt2_124m.py")],
+    [("configs/smoek.py", "configs/smoke.py"), ("smoke.py", None), ("nowhere/gpt2_124.py", "configs/gpt2_124m.py")],
 )
 def test_a_missing_file_names_the_nearest(file, near):
     message = refusal(file)

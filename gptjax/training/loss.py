@@ -21,8 +21,10 @@ Sums = tuple[Float[Array, ""], Float[Array, ""]]
 def token_nll(logits_BTV: Float[Array, "B T V"], targets_BT: Int[Array, "B T"]) -> Float[Array, "B T"]:
     """Negative log-likelihood of each target in nats: float32, or wider as the logits are. Logits of -inf are entries
     of probability 0, without a gradient; a target among them costs inf."""
-    target_BT1 = jnp.take_along_axis(logits_BTV, targets_BT[:, :, None], axis=-1)
-    return log_z(logits_BTV) - wide(target_BT1[:, :, 0])
+    # Not a gather: on a mesh whose tensor axis divides V, each device looks in its own part (XLA's partitioner ends in
+    # a failed check over a gather there).
+    of_target_BTV = jnp.arange(logits_BTV.shape[-1])[None, None] == targets_BT[:, :, None]
+    return log_z(logits_BTV) - jnp.sum(jnp.where(of_target_BTV, wide(logits_BTV), 0), axis=-1)
 
 
 def summed(
