@@ -30,5 +30,5 @@ def get_config() -> ConfigDict:
     c.optim.update(peak_lr=6e-5, warmup_steps=120)
     c.tokenizer.update(name="gpt2", path="gpt2")
     c.data.corpora = ("text:fineweb/*.parquet",)
-    c.model.update(dtype="bfloat16", remat="full")
+    c.model.update(dtype="bfloat16", remat="full", offloaded=("residual_in",))
     return c

@@ -17,7 +17,8 @@ FREE = """
 """
 OPTIMIZER = """
     loss.z_weight optim.name optim.peak_lr optim.schedule optim.warmup_steps optim.final_lr_fraction
-    optim.decay_fraction optim.b1 optim.momentum_dtype optim.b2 optim.eps optim.weight_decay optim.clip_norm optim.ema_decay
+    optim.decay_fraction optim.b1 optim.momentum_dtype optim.b2 optim.eps optim.weight_decay optim.clip_norm
+    optim.ema_decay
 """
 NEVER = """
     seed init_from batch_tokens tokenizer.name tokenizer.path data.corpora data.weights data.mask_documents

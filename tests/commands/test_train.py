@@ -182,6 +182,7 @@ def test_out_of_memory_is_one_line_of_advice(command, tmp_path, capsys, monkeypa
     def exhausted(*_):
         raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 99 bytes")
 
+    exhausted.memory_analysis = lambda: None
     monkeypatch.setattr(train, "trace_update", lambda *_: types.SimpleNamespace(compile=lambda: exhausted))
     assert on_one_device(command(tmp_path / "run")) == 2
     error = capsys.readouterr().err
