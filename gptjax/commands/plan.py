@@ -28,6 +28,7 @@ DAY_S = 86_400
 CLOCK_HZ = {"TPU v4": 1.05e9, "TPU v5 lite": 1.5e9, "TPU v5": 1.75e9}
 # The compiler is asked, and no device: so no metadata server, and other processes may have libtpu loaded.
 NO_DEVICE = {"JAX_PLATFORMS": "cpu", "TPU_SKIP_MDS_QUERY": "1", "ALLOW_MULTIPLE_LIBTPU_LOAD": "1"}
+WHOLE_ERRORS = {"JAX_TRACEBACK_FILTERING": "off"}  # so that the last line is the error
 NEEDS = {  # platform: (a module that compiles for it, what installs it)
     "tpu": (("libtpu",), "libtpu is not installed: pip install 'gptjax[plan]'"),
     "cuda": (
@@ -166,7 +167,7 @@ def missing_compiler(asked: Topology | None) -> str | None:
 
 def in_child(cfg: Config, on: str | None) -> dict[str, Any]:
     """What compile_step.py finds, in a process of its own; {"failed": why} where that ends without an answer."""
-    environment = dict(os.environ)
+    environment = os.environ | WHOLE_ERRORS
     if on is not None:
         environment |= NO_DEVICE
     with tempfile.TemporaryDirectory() as folder:

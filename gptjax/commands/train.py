@@ -88,7 +88,7 @@ def open_run(cfg: Config, workdir: str, change_optimizer: bool) -> Opened:
         changed = resume.check_resume(before["config"], now, run=workdir, change_optimizer=change_optimizer)
     on = mesh.make(cfg.mesh)
     rows = sharding.rows(cfg.batch_size, on)
-    sharding.rows(cfg.batch_size // cfg.accumulate, on)  # each part of a batch is dealt to all devices
+    sharding.check_rows(cfg.batch_size, cfg.accumulate, on)
     step.abstract_state(cfg, on)  # for its refusal of a mesh that does not divide the model
     chosen = choice.resolved(cfg, on)
     if cfg.init_from:
@@ -167,6 +167,7 @@ def train_batches(cfg: Config, data: Prepared, rows: list[int]) -> Batches:
 
 def trace_update(cfg: Config, on: Mesh) -> jax.stages.Lowered:
     """The train step, to be compiled ahead of time: an executable refuses other shapes, so nothing recompiles it."""
+    sharding.check_rows(cfg.batch_size, cfg.accumulate, on)
     places = sharding.place(sharding.BATCH, on)
     shape = cfg.batch_size, cfg.model.context
     of_documents = np.int32 if cfg.data.mask_documents else None

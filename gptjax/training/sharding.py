@@ -110,14 +110,18 @@ def of_state(state: Any, params: Any, on: Mesh) -> Any:
     return tree.map_named(sharding, state)
 
 
+def check_rows(batch_size: int, accumulate: int, on: Mesh) -> None:
+    """Raises BadInput where the rows of an accumulated part cannot be dealt evenly."""
+    ways, part = mesh.size(on, "replica") * mesh.size(on, "data"), batch_size // accumulate
+    if part % ways:
+        near = max(1, round(part / ways)) * ways * accumulate
+        of = f"a batch of {batch_size} sequences" + (f" in accumulate={accumulate} parts" if accumulate > 1 else "")
+        raise BadInput(f"{of} cannot be dealt to replica x data = {ways} devices; try {near}")
+
+
 def rows(batch_size: int, on: Mesh) -> list[int]:
     """The rows of a global batch that this process reads; raises BadInput where they cannot be dealt evenly."""
-    ways = mesh.size(on, "replica") * mesh.size(on, "data")
-    if batch_size % ways:
-        near = max(1, round(batch_size / ways)) * ways
-        raise BadInput(
-            f"a batch of {batch_size} sequences cannot be dealt to replica x data = {ways} devices; try {near}"
-        )
+    check_rows(batch_size, 1, on)
     mine = place(P(mesh.ROWS), on).addressable_devices_indices_map((batch_size,)).values()
     return sorted({row for index in mine if index is not None for row in range(batch_size)[index[0]]})
 

@@ -59,7 +59,7 @@ def test_the_compiler_knows_every_tpu_by_the_name_of_the_table():
 
 
 SHIPPED = [  # config, topology and changes of its docstring
-    ("configs/gpt2_1b5.py", "v5e:16x16", ["mesh.replica=4"]),
+    ("configs/gpt2_1b5.py", "v5e:16x16", []),
     ("configs/gpt3_6b7.py", "v5e:16x16", []),
     ("configs/gpt3_175b.py", "v5p:8x8x8", []),
     ("configs/llama_8b.py", "v5e:16x16", []),

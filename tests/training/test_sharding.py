@@ -53,6 +53,8 @@ def test_rows_that_cannot_be_dealt_are_refused():
     assert sharding.rows(16, mesh_of(2, 4, 1, 1)) == list(range(16))
     with pytest.raises(BadInput, match="12 sequences cannot be dealt to replica x data = 8 devices; try 16"):
         sharding.rows(12, mesh_of(2, 4, 1, 1))
+    with pytest.raises(BadInput, match="16 sequences in accumulate=4 parts .* 8 devices; try 32"):
+        sharding.check_rows(16, 4, mesh_of(2, 4, 1, 1))
 
 
 def test_a_batch_is_cut_along_rows_and_positions():
