@@ -8,7 +8,7 @@ import numpy as np
 
 from benchmarks.contest import serve
 from gptjax import config, mesh
-from gptjax.commands.train import trace_update
+from gptjax.commands.train import compiled, trace_update
 from gptjax.planning import flops
 from gptjax.training import sharding, step
 from tests.tiny import make_batch
@@ -18,7 +18,7 @@ def main(overrides: list[str]) -> None:
     cfg = config.load("configs/base.py", overrides)
     on = mesh.make(cfg.mesh)
     started = time.perf_counter()
-    update = trace_update(cfg, on).compile()
+    update = compiled(trace_update(cfg, on).compile)
     compile_s = time.perf_counter() - started
     state = step.init_state(cfg, on)
     batch = sharding.put(make_batch(cfg), on)
