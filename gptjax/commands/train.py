@@ -179,8 +179,8 @@ def trace_update(cfg: Config, on: Mesh) -> jax.stages.Lowered:
 
 
 def compiled(compile: Callable[[], Any]) -> Any:
-    """The executable that `compile` returns. What the compiler freed goes back to the system: glibc would keep some 0.35 GiB of it, for ever
-    beside the state."""
+    """The executable that `compile` returns. What the compiler freed goes back to the system: glibc would keep some
+    0.35 GiB of it, for ever beside the state."""
     done = compile()
     libc = ctypes.CDLL(None) if sys.platform == "linux" else None
     if hasattr(libc, "malloc_trim"):  # glibc's alone
