@@ -30,6 +30,7 @@ from gptjax.planning.flops import gates
 
 Number = int | float
 F32 = 4
+LANES = 128  # of a TPU's memory tile
 WRITTEN_OUT, BLOCKS, MIN_BLOCK, TILE = 1024, 8, 64, 512  # as in model/blockwise.py
 FACTORED = 128  # adafactor factors a matrix whose two longest sides are this long
 
@@ -125,9 +126,9 @@ def estimate(cfg: Config, ways: Ways, kind: str = "") -> Memory:
     own = sum(one.size(ways) for one in found.values())
     rows = cfg.batch_size / cfg.accumulate / (ways.replica * ways.data)
     n_tokens = rows * m.context / ways.sequence
-    w = width(m)
+    w, splash = width(m), fused(cfg, kind) and kind.startswith("TPU")
     final = 3 * F32 * m.d_model + w * m.d_model  # the last norm's, and its output
-    saved = m.n_layers * (saved_a_token(m, m.remat, ways) + points_a_token(m, ways))
+    saved = m.n_layers * (saved_a_token(m, m.remat, ways, splash) + points_a_token(m, ways))
     sharded = ways.replica * ways.data > 1  # training/fsdp.py
     narrowed = sharded or kind.startswith("TPU") and m.remat != "none"  # without remat `weights_kept` is that copy
     heads = m.padded_vocab * m.d_model / ways.tensor
@@ -143,7 +144,7 @@ def estimate(cfg: Config, ways: Ways, kind: str = "") -> Memory:
         logits=2 * F32 * n_tokens / cfg.loss.n_chunks * m.padded_vocab / ways.tensor,
         head=(w + (w if sharded else F32)) * heads,
         gathered=3 * w * layer_size(m, ways) if sharded else 0,
-        layer=n_tokens * layer_a_token(m, ways, fused(cfg, kind)),
+        layer=n_tokens * layer_a_token(m, ways, fused(cfg, kind), splash),
     )
 
 
@@ -195,23 +196,31 @@ def second_moment(one: Parameter, ways: Ways) -> Number:
     return one.size() / long + one.size() / short
 
 
-def saved_a_token(cfg: ModelConfig, remat: str, ways: Ways) -> Number:
+def saved_a_token(cfg: ModelConfig, remat: str, ways: Ways, splash: bool = False) -> Number:
     """Bytes that one layer's forward pass leaves for its backward pass, of each token.
 
     Of a norm: its centred input, that normalised, and the float32 input; of a product its input; of attention q, k, v,
-    the mix (in two layouts) and a row's logarithm; of the MLP what its activation takes and gives.
+    the mix (in two layouts) and a row's logarithm; of the MLP what its activation takes and gives. Splash returns its
+    mix and logarithms to `dots` too.
     """
     w, D, F, C = width(cfg), cfg.d_model, cfg.d_hidden / ways.tensor, gates(cfg)
-    q, kv = cfg.n_heads * cfg.d_head / ways.tensor, 2 * cfg.n_kv_heads * cfg.d_head / ways.tensor
+    q, kv = heads_a_token(cfg, ways, splash)
     if remat == "full":
         return w * D
     if remat == "dots":
-        return w * (D * (1 if cfg.parallel else 2) + q + kv + C * F)
+        returned = w * q + F32 * cfg.n_heads / ways.tensor if splash else 0
+        return w * (D * (1 if cfg.parallel else 2) + q + kv + C * F) + returned
     norms = (1 if cfg.parallel else 2) * (3 * F32 + w) * D + (3 * F32 * (q + kv / 2) if cfg.qk_norm else 0)
     attention = w * (q + kv + 2 * q) + F32 * cfg.n_heads / ways.tensor
     if cfg.attention == "reference" or cfg.dropout:
         attention += (F32 + w) * cfg.n_heads / ways.tensor * cfg.context  # weights of all pairs
     return norms + attention + w * (C + 1) * F + (2 * D if cfg.dropout else 0)
+
+
+def heads_a_token(cfg: ModelConfig, ways: Ways, splash: bool) -> tuple[Number, Number]:
+    """Numbers in the queries of a token, and in its keys and values. Splash wants each head in whole lanes of a TPU."""
+    wide = -(-cfg.d_head // LANES) * LANES if splash else cfg.d_head
+    return cfg.n_heads * wide / ways.tensor, 2 * cfg.n_kv_heads * wide / ways.tensor
 
 
 def weights_kept(cfg: ModelConfig, ways: Ways) -> Number:
@@ -226,7 +235,7 @@ def layer_size(cfg: ModelConfig, ways: Ways) -> Number:
     return sum(layers) / cfg.n_layers
 
 
-def layer_a_token(cfg: ModelConfig, ways: Ways, fused: bool) -> Number:
+def layer_a_token(cfg: ModelConfig, ways: Ways, fused: bool, splash: bool) -> Number:
     """Bytes that the backward pass of one layer holds of each token besides what is saved.
 
     With remat first the products again, and six arrays of the residual stream: its two norms, its state between the
@@ -236,11 +245,11 @@ def layer_a_token(cfg: ModelConfig, ways: Ways, fused: bool) -> Number:
     """
     w, F, C = width(cfg), cfg.d_hidden / ways.tensor, gates(cfg)
     N, T = cfg.n_heads / ways.tensor, cfg.context
-    q, kv = N * cfg.d_head, 2 * cfg.n_kv_heads * cfg.d_head / ways.tensor
+    q, kv = heads_a_token(cfg, ways, splash)
     again = w * (q + kv + 2 * q) + 6 * w * cfg.d_model if cfg.remat != "none" else 0
     mlp = w * (C + 1) * F * (1 if cfg.remat == "none" else 2)
     if fused:
-        tiles = F32 * N  # a row's logarithm
+        tiles = F32 * N * (2 * LANES if splash else 1)  # a row's logarithm; Splash's and its gradient's fill lanes
     elif cfg.attention == "reference" or cfg.dropout:
         tiles = 2 * F32 * N * T
     elif T > WRITTEN_OUT:

@@ -87,9 +87,29 @@ def test_devices_along_data_divide_parameters_and_rows():
 
 
 def test_a_tpu_holds_the_weights_narrow_too():
-    gpu, tpu = (memory.estimate(variant(dict(remat="full")), ALONE, kind) for kind in ("NVIDIA H200", "TPU v4"))
+    tiles = variant(dict(remat="full", attention="blockwise"))
+    gpu, tpu = (memory.estimate(tiles, ALONE, kind) for kind in ("NVIDIA H200", "TPU v4"))
     assert tpu.total - gpu.total == tpu.narrow == gpu.parameters / 2
     assert memory.estimate(variant(dict(remat="full", dtype="float32")), ALONE, "TPU v4").narrow == 0
+
+
+def test_splash_wants_heads_in_whole_lanes():
+    splash, tiles = (variant(dict(remat="dots", attention=name)) for name in ("splash", "blockwise"))
+    assert BASE.model.d_head == 64
+    kept, narrow = (memory.saved_a_token(splash.model, "dots", ALONE, splash=lanes) for lanes in (True, False))
+    assert kept - narrow == 2 * 4 * 256 + 2 * 256 + 4 * 4  # q, k, v and the mix twice as wide, and a logarithm a head
+    assert memory.estimate(splash, ALONE, "TPU v4").total != memory.estimate(tiles, ALONE, "TPU v4").total
+
+
+def test_a_narrow_momentum_and_kept_points_are_counted():
+    plain = memory.estimate(variant(dict(remat="full")), ALONE)
+    narrow = variant(dict(remat="full"), optim=dataclasses.replace(BASE.optim, momentum_dtype="bfloat16"))
+    assert plain.optimizer - memory.estimate(narrow, ALONE).optimizer == plain.parameters / 2
+    saved = memory.estimate(variant(dict(remat="full", saved=("mlp_hidden",))), ALONE)
+    tokens, layers = BASE.batch_tokens, BASE.model.n_layers
+    assert saved.activations - plain.activations == 2 * BASE.model.d_hidden * tokens * layers
+    away = memory.estimate(variant(dict(remat="full", offloaded=("residual_in",))), ALONE)
+    assert plain.activations - away.activations == 2 * BASE.model.d_model * tokens * layers
 
 
 def test_more_parts_of_a_batch_hold_less_at_a_time():
