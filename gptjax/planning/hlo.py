@@ -60,7 +60,7 @@ def read(text: str, islands: Sequence[int]) -> Program:
     for name, lines in computations.items():
         if not times[name]:
             continue
-        started = handed_to_async(lines) if name in fused else None
+        started = handed_to_async(name, lines) if name in fused else None
         for i in lines:
             kind = i.op.removesuffix("-start")
             # An asynchronous collective stands in several fusions, one of which starts it.
@@ -126,9 +126,10 @@ def trips(computations: dict[str, list[Instruction]], text: str) -> int | None:
     return max(bounds, default=None)
 
 
-def handed_to_async(lines: list[Instruction]) -> set[str] | None:
-    """The instructions that a fused computation starts asynchronously; None where it has no such part."""
-    if not any("AsyncCollective" in i.text for i in lines):
+def handed_to_async(name: str, lines: list[Instruction]) -> set[str] | None:
+    """The instructions that a fused computation starts asynchronously; None where it has no such part. What lies between
+    a collective's start and its end repeats it too, in fusions that only their name tells."""
+    if not name.startswith("async_collective") and not any("AsyncCollective" in i.text for i in lines):
         return None
     starts = [i.text.split("custom-call(")[-1].split(")")[0] for i in lines if "AsyncCollectiveStart" in i.text]
     return {name for operands in starts for name in re.findall(r"%([\w.\-]+)", operands)}
