@@ -127,8 +127,8 @@ def trips(computations: dict[str, list[Instruction]], text: str) -> int | None:
 
 
 def handed_to_async(name: str, lines: list[Instruction]) -> set[str] | None:
-    """The instructions that a fused computation starts asynchronously; None where it has no such part. What lies between
-    a collective's start and its end repeats it too, in fusions that only their name tells."""
+    """The instructions that a fused computation starts asynchronously; None where it has no such part. What lies
+    between a collective's start and its end repeats it too, in fusions that only their name tells."""
     if not name.startswith("async_collective") and not any("AsyncCollective" in i.text for i in lines):
         return None
     starts = [i.text.split("custom-call(")[-1].split(")")[0] for i in lines if "AsyncCollectiveStart" in i.text]

@@ -115,8 +115,10 @@ def test_a_gather_that_stands_in_several_fusions_counts_where_it_starts():
 """
     first = fusion.format(name="fused.1", n=1, handed="all-gather.1", target="AsyncCollectiveStart")
     second = fusion.format(name="fused.2", n=2, handed="nothing", target="AsyncCollectiveDone")
-    calls = [f"%f.{n} = bf16[16]{{0}} fusion(%x), kind=kCustom, calls=%fused.{n}" for n in (1, 2)]
-    found = hlo.read(first + second + module(*calls), [0] * 4)
+    between = fusion.format(name="async_collective_fusion.3", n=3, handed="p", target="other")
+    names = ("fused.1", "async_collective_fusion.3", "fused.2")
+    calls = [f"%f.{n} = bf16[16]{{0}} fusion(%x), kind=kCustom, calls=%{name}" for n, name in enumerate(names)]
+    found = hlo.read(first + between + second + module(*calls), [0] * 4)
     assert found.collectives == [Collective("all-gather", 32, 1, 4, 1)]
 
 
