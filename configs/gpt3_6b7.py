@@ -9,9 +9,9 @@ Wall time, final loss: never run. `gptjax plan --config=configs/gpt3_6b7.py --to
 | v5e:16x16 | |
 |---|---|
 | memory of a chip | 0.31 + 3.72 of 16 GiB |
-| gathered, scattered, summed by a chip in a step | 109, 27, 0.3 GB |
+| gathered, scattered, summed by a chip in a step | 53, 27, 0.3 GB |
 | ESTIMATE, Pallas kernels and network left out | 2.38 s a step, 72% MFU |
-| the run | 3.9 days, 24,241 chip-hours |
+| the run | 3.9 days, 24,242 chip-hours |
 """
 
 from ml_collections import ConfigDict
