@@ -136,7 +136,14 @@ def test_norms_and_rate_are_those_of_the_update():
     assert float(metrics["param/norm"]) == pytest.approx(float(tree.norm(before)), rel=1e-5)
 
 
-@pytest.mark.parametrize("kept", [("model.saved=mlp_hidden,mixed_heads",), ("model.saved=mlp_out", "model.remat=dots")])
+@pytest.mark.parametrize(
+    "kept",
+    [
+        ("model.saved=mlp_hidden,mixed_heads",),
+        ("model.saved=mlp_out", "model.remat=dots"),
+        ("model.offloaded=residual_in",),
+    ],
+)
 def test_what_is_saved_changes_no_number(kept):
     plain, nll = trained(make_config("model.remat=full"))
     saving, nll_of_saving = trained(make_config("model.remat=full", *kept))
