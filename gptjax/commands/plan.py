@@ -211,5 +211,9 @@ def write_target(file: str) -> None:
 
 
 def write(file: str | None, found: dict[str, Any]) -> None:
-    if file is not None:
+    if file is None:
+        return
+    try:
         pathlib.Path(file).write_text(json.dumps(found, indent=1) + "\n")
+    except OSError as error:
+        raise BadInput(f"--json={file}: {error.strerror}; name a file that can be written") from error

@@ -125,3 +125,9 @@ def test_meshes_are_those_of_training():
         assert plan.resolve(cfg, 16, 1) == mesh.resolve(cfg.mesh, 16)
     with pytest.raises(BadInput, match="slices"):
         plan.resolve(make_config("mesh.data=4"), 4, 2)
+
+
+@pytest.mark.parametrize("file", ["/dev/full", "/nowhere/plan.json"])
+def test_a_plan_that_cannot_be_written_is_one_line(file):
+    with pytest.raises(BadInput, match=f"--json={file}: No s.*; name a file"):
+        plan.write(file, {"fits": True})
