@@ -11,6 +11,7 @@ import json
 import os
 import pathlib
 import re
+import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -64,6 +65,8 @@ def join(env: Mapping[str, str] | None = None, within_s: float = JOIN_S) -> None
             initialize()
     elif found.n_processes > 1:
         who = f"process {found.process} of {found.n_processes}"
+        if found.process == 0:
+            refuse_taken_port(found.coordinator)
         with given_up_after(within_s, f"{who}: not all processes met at {found.coordinator}"):
             initialize(
                 found.coordinator,
@@ -162,6 +165,16 @@ def number(env: Mapping[str, str], name: str, *, least: int) -> int:
     if not env[name].isdigit() or int(env[name]) < least:
         raise BadInput(f"{name}={env[name]}: must be a number of at least {least}")
     return int(env[name])
+
+
+def refuse_taken_port(address: str) -> None:
+    """Ends the process with one line where another listens at this port: JAX, refused there, may end in a SIGSEGV."""
+    host, _, port = address.rpartition(":")
+    where = host.strip("[]") if is_loopback(address) else ""  # elsewhere JAX listens on every interface
+    try:
+        socket.create_server((where, int(port)), family=socket.AF_INET6 if ":" in where else socket.AF_INET).close()
+    except OSError as error:
+        raise SystemExit(f"gptjax: process 0 cannot listen at {address}: {os.strerror(error.errno or 0)}") from error
 
 
 def is_loopback(address: str) -> bool:
