@@ -51,7 +51,9 @@ def abstract_state(cfg: Config, mesh: Mesh) -> TrainState:
 def init_state(cfg: Config, mesh: Mesh) -> TrainState:
     """Fresh weights, each device making its own part; the same numbers on every mesh."""
     places = jax.tree.map(lambda leaf: leaf.sharding, abstract_state(cfg, mesh))
-    make = jax.jit(functools.partial(first_state, cfg=cfg), out_shardings=places)
+    # LLVM's later passes make no difference to random numbers, but most of the time to the first step is compiling.
+    quick = {"xla_backend_optimization_level": 1} if mesh.devices.flat[0].platform == "cpu" else {}
+    make = jax.jit(functools.partial(first_state, cfg=cfg), out_shardings=places, compiler_options=quick)
     return make(jax.random.key(cfg.seed))
 
 
