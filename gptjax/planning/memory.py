@@ -11,10 +11,10 @@ divided by `mesh.tensor` where RULES says so:
 | batch | inputs, targets, weights; segments and positions where documents are masked |
 | activations | what the forward pass leaves for the backward pass: `saved_a_token`, of all layers |
 | narrow | the device's part of the parameters in the compute dtype: with FSDP, or on a TPU (cast before the loop) |
-| summed | with `accumulate`, the float32 gradients of the parts so far |
+| summed | with `accumulate`, the float32 gradients of the parts so far; on a TPU the next sum beside it |
 | gradients | of the device's part: float32, or the compute dtype with FSDP; an untied embedding's comes last, alone |
-| logits | float32 logits of one chunk and their gradient |
-| head | the head, whole along `data`, and its gradient |
+| logits | float32 logits of one chunk and their gradient, which a TPU makes within the products that take it |
+| head | the head, whole along `data`, and its gradient; in two layouts where `data` does not cut it in whole tiles |
 | gathered | with FSDP, the weights of two layers, whole along `data` (the next is fetched meanwhile), a gradient |
 | layer | what the backward pass of one layer holds besides: `layer_a_token` |
 
@@ -30,7 +30,7 @@ from gptjax.planning.flops import gates
 
 Number = int | float
 F32 = 4
-LANES = 128  # of a TPU's memory tile
+LANES, PACKED = 128, 16  # of a TPU's memory tile: numbers in a row, and rows of bfloat16
 WRITTEN_OUT, BLOCKS, MIN_BLOCK, TILE = 1024, 8, 64, 512  # as in model/blockwise.py
 FACTORED = 128  # adafactor factors a matrix whose two longest sides are this long
 
@@ -129,20 +129,21 @@ def estimate(cfg: Config, ways: Ways, kind: str = "") -> Memory:
     w, splash = width(m), fused(cfg, kind) and kind.startswith("TPU")
     final = 3 * F32 * m.d_model + w * m.d_model  # the last norm's, and its output
     saved = m.n_layers * (saved_a_token(m, m.remat, ways, splash) + points_a_token(m, ways))
-    sharded = ways.replica * ways.data > 1  # training/fsdp.py
-    narrowed = sharded or kind.startswith("TPU") and m.remat != "none"  # without remat `weights_kept` is that copy
+    sharded, on_tpu = ways.replica * ways.data > 1, kind.startswith("TPU")  # the first: training/fsdp.py
+    narrowed = sharded or on_tpu and m.remat != "none"  # without remat `weights_kept` is that copy
     heads = m.padded_vocab * m.d_model / ways.tensor
     last = 0 if m.tied else found["w_tok"].size(ways)
+    relaid = on_tpu and ways.data > 1 and m.padded_vocab % (ways.data * PACKED) != 0
     return Memory(
         parameters=F32 * own,
         optimizer=F32 * optimizer_size(cfg.optim, found, ways) - narrower(cfg.optim) * own,
         batch=(12 + 8 * cfg.data.mask_documents) * n_tokens * cfg.accumulate,
         activations=n_tokens * (saved + final) + weights_kept(m, ways),
         narrow=w * own if narrowed and w < F32 else 0,
-        summed=F32 * own if cfg.accumulate > 1 else 0,
+        summed=(2 if on_tpu else 1) * F32 * own if cfg.accumulate > 1 else 0,
         gradients=(w if sharded else F32) * (own - last),
-        logits=2 * F32 * n_tokens / cfg.loss.n_chunks * m.padded_vocab / ways.tensor,
-        head=(w + (w if sharded else F32)) * heads,
+        logits=(1 if on_tpu else 2) * F32 * n_tokens / cfg.loss.n_chunks * m.padded_vocab / ways.tensor,
+        head=(w + (w if sharded else F32) + w * relaid) * heads,
         gathered=3 * w * layer_size(m, ways) if sharded else 0,
         layer=n_tokens * layer_a_token(m, ways, fused(cfg, kind), splash),
     )
