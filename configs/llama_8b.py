@@ -32,7 +32,7 @@ def get_config() -> ConfigDict:
     c.n_steps = 250_000
     c.batch_tokens = 512 * 8192
     c.accumulate = 2
-    c.model.update(presets.llama("8B"))
+    c.model.update(presets.llama("8B"), pad_vocab_to=16 * 256)  # whole tiles of every chip's part
     c.loss.n_chunks = 16
     c.optim.update(peak_lr=3e-4, warmup_steps=2000)
     c.tokenizer.update(name="sentencepiece", path="tokenizer.model")

@@ -6,16 +6,16 @@ divided by `mesh.tensor` where RULES says so:
 
 | term | what |
 |---|---|
-| parameters | float32, each divided as RULES of training/sharding.py divides it |
+| parameters | float32, each divided as RULES of training/sharding.py divides it; on a TPU in whole tiles |
 | optimizer | moments (and the average of `optim.ema_decay`), divided as their parameters |
 | batch | inputs, targets, weights; segments and positions where documents are masked |
 | activations | what the forward pass leaves for the backward pass: `saved_a_token`, of all layers |
 | narrow | the device's part of the parameters in the compute dtype: with FSDP, or on a TPU (cast before the loop) |
 | summed | with `accumulate`, the float32 gradients of the parts so far; on a TPU the next sum beside it |
 | gradients | of the device's part: float32, or the compute dtype with FSDP; an untied embedding's comes last, alone |
-| logits | float32 logits of one chunk and their gradient, which a TPU makes within the products that take it |
-| head | the head, whole along `data`, and its gradient; in two layouts where `data` does not cut it in whole tiles |
-| gathered | with FSDP, the weights of two layers, whole along `data` (the next is fetched meanwhile), a gradient |
+| logits | float32 logits of one chunk; their gradient too, but a TPU makes it within the products that take it |
+| head | the head, whole along `data`, and its gradient; on a TPU twice where `data` does not cut whole tiles of V |
+| gathered | with FSDP, `in_flight`: the weights of layers that are whole along `data`, and gradients |
 | layer | what the backward pass of one layer holds besides: `layer_a_token` |
 
 Parameters, optimizer and batch are arguments of the step. Its temporaries peak in the loss (logits, head) or in the
@@ -30,7 +30,7 @@ from gptjax.planning.flops import gates
 
 Number = int | float
 F32 = 4
-LANES, PACKED = 128, 16  # of a TPU's memory tile: numbers in a row, and rows of bfloat16
+LANES, SUBLANES, PACKED = 128, 8, 16  # of a TPU's memory tile: numbers in a row, rows, and rows of bfloat16
 WRITTEN_OUT, BLOCKS, MIN_BLOCK, TILE = 1024, 8, 64, 512  # as in model/blockwise.py
 FACTORED = 128  # adafactor factors a matrix whose two longest sides are this long
 
@@ -79,8 +79,25 @@ class Parameter(NamedTuple):
 
     def size(self, ways: Ways | None = None) -> Number:
         """Numbers in it, or in a device's part of it."""
-        parts = 1 if ways is None else math.prod(getattr(ways, axis) for axis in self.axes if axis)
-        return math.prod(self.shape) / parts
+        return math.prod(self.part(ways))
+
+    def part(self, ways: Ways | None) -> list[Number]:
+        """Sides of a device's part."""
+        sides = zip(self.shape, self.axes or (None,) * len(self.shape), strict=True)
+        return [side / (getattr(ways, axis) if ways and axis else 1) for side, axis in sides]
+
+    def tiled(self, ways: Ways) -> Number:
+        """Numbers that a device's part takes in a TPU's memory, in tiles of 8 x 128, laid out to waste least."""
+        sides = self.part(ways)
+        if len(sides) < 2:
+            return math.prod(sides)
+        layers, sides = (sides[0], sides[1:]) if len(sides) > 2 else (1, sides)
+        waste = [
+            up(lane, LANES) / lane * up(row, SUBLANES) / row
+            for i, lane in enumerate(sides)
+            for row in sides[:i] + sides[i + 1 :]
+        ]
+        return layers * math.prod(sides) * min(waste)
 
 
 def parameters(cfg: ModelConfig) -> dict[str, Parameter]:
@@ -123,30 +140,36 @@ def estimate(cfg: Config, ways: Ways, kind: str = "") -> Memory:
 
     Sizes are taken as divisible; `sharding.of_params` refuses those that are not."""
     m, found = cfg.model, parameters(cfg.model)
-    own = sum(one.size(ways) for one in found.values())
+    on_tpu = kind.startswith("TPU")
+    numbers = sum(one.size(ways) for one in found.values())
+    own = sum(one.tiled(ways) for one in found.values()) if on_tpu else numbers
     rows = cfg.batch_size / cfg.accumulate / (ways.replica * ways.data)
     n_tokens = rows * m.context / ways.sequence
     w, splash = width(m), fused(cfg, kind) and kind.startswith("TPU")
     final = 3 * F32 * m.d_model + w * m.d_model  # the last norm's, and its output
     saved = m.n_layers * (saved_a_token(m, m.remat, ways, splash) + points_a_token(m, ways))
-    sharded, on_tpu = ways.replica * ways.data > 1, kind.startswith("TPU")  # the first: training/fsdp.py
+    sharded = ways.replica * ways.data > 1  # training/fsdp.py
     narrowed = sharded or on_tpu and m.remat != "none"  # without remat `weights_kept` is that copy
     heads = m.padded_vocab * m.d_model / ways.tensor
     last = 0 if m.tied else found["w_tok"].size(ways)
     relaid = on_tpu and ways.data > 1 and m.padded_vocab % (ways.data * PACKED) != 0
     return Memory(
         parameters=F32 * own,
-        optimizer=F32 * optimizer_size(cfg.optim, found, ways) - narrower(cfg.optim) * own,
+        optimizer=(F32 * optimizer_size(cfg.optim, found, ways) - narrower(cfg.optim) * numbers) * own / numbers,
         batch=(12 + 8 * cfg.data.mask_documents) * n_tokens * cfg.accumulate,
         activations=n_tokens * (saved + final) + weights_kept(m, ways),
         narrow=w * own if narrowed and w < F32 else 0,
         summed=(2 if on_tpu else 1) * F32 * own if cfg.accumulate > 1 else 0,
         gradients=(w if sharded else F32) * (own - last),
         logits=(1 if on_tpu else 2) * F32 * n_tokens / cfg.loss.n_chunks * m.padded_vocab / ways.tensor,
-        head=(w + (w if sharded else F32) + w * relaid) * heads,
-        gathered=3 * w * layer_size(m, ways) if sharded else 0,
+        head=(w + (w if sharded else F32)) * heads * (1 + relaid),
+        gathered=w * in_flight(m, ways) if sharded else 0,
         layer=n_tokens * layer_a_token(m, ways, fused(cfg, kind), splash),
     )
+
+
+def up(side: Number, to: int) -> Number:
+    return math.ceil(side / to) * to
 
 
 def fused(cfg: Config, kind: str) -> bool:
@@ -234,6 +257,15 @@ def layer_size(cfg: ModelConfig, ways: Ways) -> Number:
     whole = ways._replace(data=1)
     layers = (one.size(whole) for name, one in parameters(cfg).items() if name.startswith("blocks/"))
     return sum(layers) / cfg.n_layers
+
+
+def in_flight(cfg: ModelConfig, ways: Ways) -> Number:
+    """Numbers in the weights that are whole at a time, with FSDP: of a layer and the next, which is fetched meanwhile,
+    and the gradient. A layer that waits for its input from the host is not fetched ahead: then it is one layer and the
+    gradient of its largest matrix, after which the others are still to come."""
+    if "residual_in" not in cfg.offloaded:
+        return 3 * layer_size(cfg, ways)
+    return layer_size(cfg, ways) + cfg.d_model * cfg.d_hidden / ways.tensor
 
 
 def layer_a_token(cfg: ModelConfig, ways: Ways, fused: bool, splash: bool) -> Number:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import json
 import math
 import re
 
@@ -16,6 +17,7 @@ from gptjax.model import gpt
 from gptjax.planning import memory
 from gptjax.planning.memory import Ways
 from gptjax.training import loss, optim, sharding
+from tests.planning.golden import programs
 
 BASE = config.load(
     "configs/base.py", ["model.d_model=256", "model.context=24", "batch_tokens=1536", "model.dtype=bfloat16"]
@@ -89,8 +91,25 @@ def test_devices_along_data_divide_parameters_and_rows():
 def test_a_tpu_holds_the_weights_narrow_too():
     tiles = variant(dict(remat="full", attention="blockwise"))
     gpu, tpu = (memory.estimate(tiles, ALONE, kind) for kind in ("NVIDIA H200", "TPU v4"))
-    assert tpu.total - gpu.total == tpu.narrow == gpu.parameters / 2
+    assert (gpu.narrow, tpu.narrow) == (0, tpu.parameters / 2)
     assert memory.estimate(variant(dict(remat="full", dtype="float32")), ALONE, "TPU v4").narrow == 0
+
+
+def test_a_tpu_holds_a_part_in_whole_tiles_and_wastes_the_least():
+    part = memory.Parameter((48, 1600, 25, 64), (None, "data", "tensor", None))  # w_q of GPT-2 1.5B
+    assert part.tiled(ALONE) == pytest.approx(48 * 25 * 64 * 1664)  # along 1,600, in 13 rows of 128
+    assert part.tiled(Ways(4, 64, 1, 1)) == pytest.approx(48 * 25 * 32 * 128)  # 25 by 64
+    assert memory.Parameter((1600,), ()).tiled(ALONE) == 1600
+
+
+def test_a_head_that_is_not_cut_in_whole_tiles_is_there_in_two_layouts():
+    four = Ways(1, 4, 1, 1)
+    cut, uneven = (variant(dict(pad_vocab_to=rows), batch_tokens=1536 * 4) for rows in (64, 100))
+    assert uneven.model.padded_vocab % 64 and not cut.model.padded_vocab % 64
+    a_row = [memory.estimate(one, four, "TPU v4").head / one.model.padded_vocab for one in (cut, uneven)]
+    assert a_row[1] == 2 * a_row[0]
+    on_gpu = [memory.estimate(one, four, "NVIDIA H200").head / one.model.padded_vocab for one in (cut, uneven)]
+    assert on_gpu == [a_row[0], a_row[0]]
 
 
 def test_splash_wants_heads_in_whole_lanes():
@@ -116,3 +135,9 @@ def test_more_parts_of_a_batch_hold_less_at_a_time():
     one, four = (memory.estimate(dataclasses.replace(BASE, accumulate=n), ALONE) for n in (1, 4))
     assert four.logits == one.logits / 4 and four.batch == one.batch
     assert one.summed == 0 and four.summed == four.gradients == one.gradients
+
+
+@pytest.mark.parametrize("one", programs.TWELVE + programs.SHIPPED, ids=str)
+def test_the_formula_is_near_what_xla_gave_the_program(one):
+    held = json.loads(programs.HELD.read_text())
+    assert programs.estimated(*one) == pytest.approx(held[programs.name(*one)], rel=0.1)

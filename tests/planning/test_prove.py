@@ -8,43 +8,26 @@ import sys
 
 import pytest
 
-from gptjax import config
 from gptjax.commands import plan
-from gptjax.planning import memory, topology
+from gptjax.planning import topology
+from tests.planning.golden import programs
+from tests.planning.golden.programs import SHIPPED, TWELVE
 
-MODERN = ["model.n_kv_heads=4", "model.mlp=swiglu", "model.norm=rms", "model.position=rope", "model.tied=False"]
-LONG = ["model.context=2048"]
-WHOLE = ["accumulate=1", "batch_tokens=16384"]
-FOUR = ["accumulate=1", "batch_tokens=65536"]
-CASES = [  # config, topology, changes
-    ("configs/gpt2_124m.py", "v5e:1x1", [*WHOLE, "model.remat=full"]),
-    ("configs/gpt2_124m.py", "v5e:1x1", [*WHOLE, "model.remat=dots"]),
-    ("configs/gpt2_124m.py", "v5e:1x1", [*WHOLE, "model.remat=none"]),
-    ("configs/gpt2_124m.py", "v5e:1x1", [*WHOLE, "model.remat=full", "loss.n_chunks=1", "batch_tokens=8192"]),
-    ("configs/gpt2_124m.py", "v5e:1x1", [*WHOLE, *MODERN, *LONG, "model.remat=full"]),
-    ("configs/gpt2_124m.py", "v5e:1x1", [*WHOLE, *MODERN, *LONG, "model.remat=dots", "optim.name=lion"]),
-    ("configs/gpt2_124m.py", "v5e:1x1", ["accumulate=4", "batch_tokens=65536", "model.remat=full"]),
-    ("configs/gpt2_124m.py", "v5e:2x2", [*FOUR, "model.remat=full"]),
-    ("configs/gpt2_124m.py", "v5e:2x2", [*FOUR, "model.remat=dots"]),
-    ("configs/gpt2_124m.py", "v5e:2x2", [*FOUR, *MODERN, *LONG, "model.remat=full"]),
-    ("configs/gpt2_124m.py", "v5e:4x4", ["model.remat=full"]),
-    ("configs/smoke_gpu.py", "v5e:1x1", []),
-]
+NEEDS_LIBTPU = pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="needs the [plan] extra")
 
 
 @pytest.mark.prove
-@pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="needs the [plan] extra")
-@pytest.mark.parametrize(("file", "on", "changes"), CASES, ids=str)
+@NEEDS_LIBTPU
+@pytest.mark.parametrize(("file", "on", "changes"), TWELVE, ids=str)
 def test_memory_is_within_a_tenth_of_xlas(file, on, changes):
-    cfg, asked = config.load(file, changes), topology.parse(on)
-    said = plan.in_child(cfg, on)
+    said = programs.compiled(file, on, changes)
     assert "temp_bytes" in said, said
-    found = memory.estimate(cfg, plan.resolve(cfg, asked.n_devices, asked.n_slices), asked.family.kind)
-    assert found.total == pytest.approx(said["argument_bytes"] + said["temp_bytes"], rel=0.1)
+    total = said["argument_bytes"] + said["temp_bytes"]
+    assert programs.estimated(file, on, changes) == pytest.approx(total, rel=0.1)
 
 
 @pytest.mark.prove
-@pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="needs the [plan] extra")
+@NEEDS_LIBTPU
 def test_the_compiler_knows_every_tpu_by_the_name_of_the_table():
     names = ["v4:4x4x4", "v5e:1x1", "v5p:2x2x2", "v6e:4x4", "7x:4x4x4", "2*v5p:4x4x4"]
     program = (
@@ -58,19 +41,11 @@ def test_the_compiler_knows_every_tpu_by_the_name_of_the_table():
     assert done.returncode == 0, done.stderr.decode(errors="replace")[-2000:]
 
 
-SHIPPED = [  # config, topology and changes of its docstring
-    ("configs/gpt2_1b5.py", "v5e:16x16", []),
-    ("configs/gpt3_6b7.py", "v5e:16x16", []),
-    ("configs/gpt3_175b.py", "v5p:8x8x8", []),
-    ("configs/llama_8b.py", "v5e:16x16", []),
-]
-
-
 @pytest.mark.prove
-@pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="needs the [plan] extra")
+@NEEDS_LIBTPU
 @pytest.mark.parametrize(("file", "on", "changes"), SHIPPED)
 def test_a_shipped_config_fits_where_it_says(file, on, changes):
-    said = plan.in_child(config.load(file, changes), on)
+    said = programs.compiled(file, on, changes)
     assert "temp_bytes" in said, said
     sums = said["collectives"]
     assert sums["reduce-scatter"]["ici_bytes"] > 10 * sums["all-reduce"]["ici_bytes"]  # gradients are scattered
