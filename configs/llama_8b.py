@@ -8,10 +8,10 @@ Wall time, final loss: never run. `gptjax plan --config=configs/llama_8b.py --to
 
 | v5e:16x16 | |
 |---|---|
-| memory of a chip | 0.35 + 6.83 of 16 GiB |
-| gathered, scattered, summed by a chip in a step | 58, 32, 4.8 GB |
-| ESTIMATE, Pallas kernels and network left out | 6.65 s a step, 64% MFU |
-| the run | 19.2 days, 118,255 chip-hours |
+| memory of a chip | 0.35 + 6.20 of 16 GiB |
+| gathered, scattered, summed by a chip in a step | 58, 32, 4.3 GB |
+| ESTIMATE, Pallas kernels and network left out | 6.63 s a step, 65% MFU |
+| the run | 19.2 days, 117,800 chip-hours |
 """
 
 from ml_collections import ConfigDict
