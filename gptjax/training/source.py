@@ -26,14 +26,22 @@ class Source(NamedTuple):
 
 
 def open_run(path: str) -> Source:
-    """The weights of a run's newest checkpoint, or of the one named, wherever they were trained. Raises BadInput.
+    """The weights of a run's newest good checkpoint, or of the one named, wherever they were trained. Raises BadInput.
 
     A kernel that the run was forced to is not kept: this device may not have it."""
     run, step = locate(path)
-    folder = f"{run}/checkpoints"
-    step = checkpoint.latest(folder) if step is None else step
-    if step is None:
+    if step is not None:
+        return open_step(run, step)
+    found = checkpoint.newest_good(f"{run}/checkpoints", functools.partial(open_step, run))
+    if found is None:
         raise BadInput(f"{path}: has no checkpoint yet; `gptjax train --workdir={path}` makes one")
+    return found
+
+
+def open_step(run: str, step: int) -> Source:
+    folder = f"{run}/checkpoints"
+    if step not in checkpoint.steps(folder):
+        raise BadInput(f"{folder}/{step}: no such checkpoint; there are {checkpoint.steps(folder)}")
     cfg = config.from_dict(checkpoint.read_meta(folder, step)["config"])
     cfg = dataclasses.replace(cfg, model=dataclasses.replace(cfg.model, attention="auto"))
     shapes = jax.eval_shape(functools.partial(gpt.init, cfg=cfg.model), jax.random.key(0))
