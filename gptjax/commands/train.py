@@ -18,7 +18,7 @@ from gptjax import config, mesh
 from gptjax.commands.screen import Screen
 from gptjax.config import BadInput, Config
 from gptjax.data import batches, prepared
-from gptjax.data.batches import Batch, Batches, Prefetch
+from gptjax.data.batches import Batch, Batches, Checksums, Prefetch
 from gptjax.data.prepared import Prepared
 from gptjax.evaluation import likelihood
 from gptjax.generation import decode
@@ -134,12 +134,14 @@ def train(opened: Opened, stop: Stop) -> int:
         if primary:
             source.write_tokenizer(opened.data.tokenizer, workdir)
         screen = stack.enter_context(Screen(first_step, cfg.n_steps))
-        ahead = stack.enter_context(Prefetch(opened.batches, put=functools.partial(sharding.put, on=opened.mesh)))
+        sums = Checksums(opened.batches, cfg.log_every)
+        ahead = stack.enter_context(Prefetch(sums, put=functools.partial(sharding.put, on=opened.mesh)))
 
         def write(at: int, metrics: dict[str, float]) -> None:
             if "perf/tokens_per_s" in metrics:
                 mfu = flops.mfu(metrics["perf/tokens_per_s"], cfg.model, kinds)
                 metrics |= {"perf/data_wait_s": ahead.waited_s} | ({} if mfu is None else {"perf/mfu": mfu})
+                metrics["data/batch_crc"] = sums.taken(at)
                 metrics |= measured.against_plan(jax.local_devices()[0].memory_stats(), planned)
             log.write(at, metrics, tokens=at * cfg.batch_tokens)
             screen.show(at, metrics)

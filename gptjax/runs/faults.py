@@ -4,7 +4,7 @@ import contextlib
 import errno
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 ADVICE = {
     errno.ENOSPC: "free some space there",
@@ -21,7 +21,7 @@ ADVICE = {
 
 
 class StorageFailed(RuntimeError):
-    """What a run must write cannot be written. Commands exit with 1: a retry goes on from the newest checkpoint."""
+    """What a run must write or read cannot be. Commands exit with 1: a retry goes on from the newest checkpoint."""
 
 
 @contextlib.contextmanager
@@ -49,3 +49,17 @@ def error_number(error: BaseException) -> int | None:
                 return number
         seen = seen.__cause__
     return None
+
+
+class PassingOver:
+    """A hook for `sys.unraisablehook` that is silent about the arrays which end after the first of a save has failed.
+
+    Orbax has closed the loop that waits for them by then, and each would print a traceback.
+    """
+
+    def __init__(self, before: Callable):
+        self.before = before
+
+    def __call__(self, told) -> None:
+        if not (isinstance(told.exc_value, RuntimeError) and str(told.exc_value) == "Event loop is closed"):
+            self.before(told)

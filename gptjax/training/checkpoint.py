@@ -26,7 +26,7 @@ from orbax.checkpoint import checkpoint_managers as keeping
 
 from gptjax import tree
 from gptjax.config import BadInput
-from gptjax.runs.faults import told_of_storage
+from gptjax.runs.faults import PassingOver, told_of_storage
 from gptjax.runs.log import file_system
 from gptjax.training import integrity
 from gptjax.training.integrity import FORMAT, DamagedCheckpoint
@@ -125,6 +125,8 @@ class Checkpoints:
         ]
         if keep_every:
             keep.append(keeping.EveryNSteps(keep_every))
+        if not isinstance(sys.unraisablehook, PassingOver):
+            sys.unraisablehook = PassingOver(sys.unraisablehook)
         with told_of_storage(self.folder):
             self.remove()
             self.manager = ocp.CheckpointManager(

@@ -5,6 +5,7 @@ reads. Damage is told from another format, and one name from the next: `problems
 """
 
 import concurrent.futures
+import errno
 import hashlib
 import importlib.metadata
 import json
@@ -15,6 +16,7 @@ from collections.abc import Collection
 import numpy as np
 
 from gptjax.config import BadInput
+from gptjax.runs.faults import StorageFailed
 from gptjax.runs.log import file_system
 
 FORMAT = 2
@@ -112,10 +114,10 @@ def verify(folder: str, items: Collection[str] | None = None) -> dict:
     if not found:
         try:
             hashes = hashes_of(folder, {name: names[name] for name in sized})
-        except PermissionError as error:
-            raise BadInput(f"{error.filename}: {error.strerror}") from error
         except OSError as error:
-            raise DamagedCheckpoint(folder, f"{error.filename}: {error.strerror}") from error
+            if error.errno in (errno.EIO, errno.ENOENT):
+                raise DamagedCheckpoint(folder, f"{error.filename}: {error.strerror}") from error
+            raise StorageFailed(f"{error.filename} cannot be read: {error.strerror}") from error
         found = [
             f"{name} has another hash than when it was saved"
             for name in sized

@@ -13,6 +13,7 @@ from gptjax.config import BadInput, Config
 from gptjax.data import tokenizers
 from gptjax.data.tokenizers import Tokenizer
 from gptjax.model import gpt
+from gptjax.runs.faults import told_of_storage
 from gptjax.runs.log import file_system
 from gptjax.training import checkpoint
 
@@ -53,7 +54,7 @@ def open_step(run: str, step: int) -> Source:
 def write_tokenizer(tokenizer: Tokenizer, run: str) -> None:
     """Puts the tokenizer's files into RUN/tokenizer, local or remote."""
     fs, root = file_system(run)
-    with tempfile.TemporaryDirectory() as folder:
+    with told_of_storage(f"{run}/tokenizer"), tempfile.TemporaryDirectory() as folder:
         tokenizer.save(pathlib.Path(folder))
         fs.makedirs(f"{root}/tokenizer", exist_ok=True)
         for file in pathlib.Path(folder).iterdir():
