@@ -10,13 +10,11 @@ import subprocess
 import numpy as np
 import pytest
 
-from gptjax import cli, mesh
 from gptjax.runs.faults import StorageFailed, told_of_storage
 from gptjax.runs.log import Appended, LocalFileSystem
 from gptjax.training import checkpoint, integrity, loop
 from tests.reliability.draws import draw
-from tests.reliability.test_interruptions import TINY, lines
-from tests.tiny import mesh_of
+from tests.reliability.test_interruptions import lines
 
 KINDS = {"full": errno.ENOSPC, "read-only": errno.EROFS, "broken": errno.EIO, "over quota": errno.EDQUOT}
 
@@ -26,33 +24,6 @@ PLACES = {
     "a line of the log": (os, "write"),
     "run.json": (os, "replace"),
 }
-
-
-@pytest.fixture(scope="module")
-def train(tmp_path_factory):
-    cache = tmp_path_factory.mktemp("cache")
-
-    def train(run: pathlib.Path, n_steps: int, save_every: int) -> int:
-        changed = TINY | {
-            "data.cache": cache,
-            "n_steps": n_steps,
-            "save_every": save_every,
-            "optim.schedule": "constant",
-        }
-        flags = [f"--config.{key}={value}" for key, value in changed.items()]
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(mesh, "make", lambda cfg: mesh_of(1, 1, 1, 1))
-            return cli.main(["train", "--config=configs/base.py", f"--workdir={run}", *flags])
-
-    return train
-
-
-@pytest.fixture(scope="module")
-def begun(train, tmp_path_factory):
-    """A run with one checkpoint, at step 4."""
-    run = tmp_path_factory.mktemp("begun") / "run"
-    assert train(run, 4, 4) == 0
-    return run
 
 
 def log_write(self: Appended, line: bytes) -> None:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
+from gptjax.mesh import AXES
 from tests.reliability.draws import draw
 from tests.reliability.forks import forks
 from tests.reliability.test_interruptions import TINY, lines
@@ -52,7 +53,7 @@ def train(tmp_path_factory):
     with forks() as server:
 
         def train(run: pathlib.Path, layout: Layout, n_steps: int) -> list[int]:
-            mesh = {f"mesh.{axis}": n for axis, n in zip(("replica", "data", "tensor", "sequence"), layout.mesh)}
+            mesh = {f"mesh.{axis}": n for axis, n in zip(AXES, layout.mesh, strict=True)}
             keys = TINY | SIZES | mesh | {"n_steps": n_steps, "data.cache": cache}
             words = [
                 "train",
