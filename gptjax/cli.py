@@ -11,8 +11,9 @@ import sys
 from collections.abc import Sequence
 
 from gptjax.config import BadInput
+from gptjax.runs.faults import StorageFailed
 
-BAD_INPUT, DIVERGED = 2, 3
+FAILED, BAD_INPUT, DIVERGED = 1, 2, 3
 OUT_OF_MEMORY = (
     "out of memory on the device: try a larger --config.accumulate, --config.model.remat=full, "
     "--config.loss.n_chunks=8, a smaller --config.batch_tokens, or more devices along mesh.data"
@@ -31,6 +32,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BadInput as error:
         print(f"gptjax: {error}", file=sys.stderr)
         return BAD_INPUT
+    except StorageFailed as error:
+        print(f"gptjax: {error}", file=sys.stderr)
+        return FAILED
 
 
 def make_parser() -> argparse.ArgumentParser:

@@ -18,7 +18,7 @@ from gptjax import config, mesh
 from gptjax.commands.screen import Screen
 from gptjax.config import BadInput, Config
 from gptjax.data import batches, prepared
-from gptjax.data.batches import Batch, Batches, Prefetch
+from gptjax.data.batches import Batch, Batches, Checksums, Prefetch
 from gptjax.data.prepared import Prepared
 from gptjax.evaluation import likelihood
 from gptjax.generation import decode
@@ -27,6 +27,7 @@ from gptjax.planning import flops, measured
 from gptjax.runs.log import RunLog, environment, read_header
 from gptjax.training import checkpoint, hosts, loop, resume, sharding, source, step
 from gptjax.training.checkpoint import Checkpoints
+from gptjax.training.lock import RunLock
 from gptjax.training.step import TrainState
 from gptjax.training.stop import Stop
 
@@ -44,7 +45,7 @@ class Opened(NamedTuple):
     rows: list[int]  # of the global batch, read by this process
     data: Prepared
     batches: Batches
-    saved: int | None  # the newest checkpoint's step
+    saved: int | None  # the newest good checkpoint's step
     changed: dict  # keys that a resumed run changes, {key: [old, new]}
 
     @property
@@ -64,8 +65,9 @@ class Opened(NamedTuple):
 
 def run(file: str, overrides: list[str], workdir: str, change_optimizer: bool) -> int:
     """Trains, or goes on training, the run in `workdir`; returns the exit code. Raises BadInput and Diverged."""
-    opening = lambda: open_run(config.load(file, overrides), workdir.rstrip("/"), change_optimizer)
-    with Stop() as stop:
+    lock = RunLock(workdir.rstrip("/"))
+    opening = lambda: open_run(config.load(file, overrides), lock, change_optimizer)
+    with Stop() as stop, contextlib.closing(lock):
         opened = hosts.agreed(opening, lambda opened: opened.shared)
         cfg = opened.cfg
         stop.after(cfg.stop_after_s)
@@ -76,12 +78,13 @@ def run(file: str, overrides: list[str], workdir: str, change_optimizer: bool) -
         return train(opened, stop)
 
 
-def open_run(cfg: Config, workdir: str, change_optimizer: bool) -> Opened:
+def open_run(cfg: Config, lock: RunLock, change_optimizer: bool) -> Opened:
     """All that can be refused before the first compile is refused here, by BadInput."""
+    workdir = lock.workdir
     if os.path.isfile(workdir):
         raise BadInput(f"--workdir={workdir}: is a file; name a directory")
     folder = f"{workdir}/checkpoints"
-    saved, past = checkpoint.latest(folder), read_header(workdir)
+    saved, past = hosts.of_first(lambda: newest_good(folder, lock), "saved"), read_header(workdir)
     saved_meta = None if saved is None else checkpoint.read_meta(folder, saved)
     before = saved_meta or past  # the newest checkpoint knows of changes that came after run.json
     changed = {}
@@ -99,7 +102,15 @@ def open_run(cfg: Config, workdir: str, change_optimizer: bool) -> Opened:
     opened = Opened(chosen, cfg, workdir, on, rows, data, train_batches(cfg, data, rows), saved, changed)
     if saved_meta is not None:
         resume.check_fingerprints(saved_meta, opened.meta, run=workdir)
+    hosts.of_first(lock.take, "lock")
     return opened
+
+
+def newest_good(folder: str, lock: RunLock) -> int | None:
+    """The step to go on from, every file of it verified; damaged checkpoints are put aside by the job that trains."""
+    if os.path.isdir(lock.workdir):
+        lock.take()
+    return checkpoint.newest_good(folder, functools.partial(checkpoint.verified, folder), quarantine=True)
 
 
 def train(opened: Opened, stop: Stop) -> int:
@@ -123,12 +134,14 @@ def train(opened: Opened, stop: Stop) -> int:
         if primary:
             source.write_tokenizer(opened.data.tokenizer, workdir)
         screen = stack.enter_context(Screen(first_step, cfg.n_steps))
-        ahead = stack.enter_context(Prefetch(opened.batches, put=functools.partial(sharding.put, on=opened.mesh)))
+        sums = Checksums(opened.batches, cfg.log_every)
+        ahead = stack.enter_context(Prefetch(sums, put=functools.partial(sharding.put, on=opened.mesh)))
 
         def write(at: int, metrics: dict[str, float]) -> None:
             if "perf/tokens_per_s" in metrics:
                 mfu = flops.mfu(metrics["perf/tokens_per_s"], cfg.model, kinds)
                 metrics |= {"perf/data_wait_s": ahead.waited_s} | ({} if mfu is None else {"perf/mfu": mfu})
+                metrics["data/batch_crc"] = sums.taken(at)
                 metrics |= measured.against_plan(jax.local_devices()[0].memory_stats(), planned)
             log.write(at, metrics, tokens=at * cfg.batch_tokens)
             screen.show(at, metrics)
@@ -192,7 +205,7 @@ def first_state(opened: Opened, keep: Checkpoints) -> tuple[TrainState, dict | N
     """The state to start from: the run's own checkpoint, the weights that `init_from` names, or fresh ones."""
     cfg, on = opened.cfg, opened.mesh
     if opened.saved is not None:
-        return keep.restore(step.abstract_state(cfg, on), opened.saved)[0], None
+        return keep.read(step.abstract_state(cfg, on), opened.saved), None  # verified when it was chosen
     if not cfg.init_from:
         return step.init_state(cfg, on), None
     given = source.open_run(cfg.init_from)

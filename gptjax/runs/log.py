@@ -26,6 +26,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 from gptjax.config import BadInput, LogConfig
 from gptjax.runs import echoes
+from gptjax.runs.faults import told_of_storage
 
 SEGMENT_SECONDS = 60.0
 SEGMENT_LINES = 1000
@@ -43,7 +44,8 @@ class RunLog:
         if not primary:
             return
         self.fs, self.root = file_system(workdir)
-        self.fs.makedirs(self.root, exist_ok=True)
+        with told_of_storage(workdir):
+            self.fs.makedirs(self.root, exist_ok=True)
         lines = Appended if isinstance(self.fs, LocalFileSystem) else Segments
         self.metrics, self.samples = (lines(self.fs, f"{self.root}/{name}") for name in ("metrics", "samples"))
         earlier = read_header(workdir)
@@ -100,7 +102,9 @@ class Appended:
         self.file = open(path, "ab", buffering=0)
 
     def write(self, line: bytes) -> None:
-        self.file.write(line)
+        with told_of_storage(str(self.file.name)):
+            while line:  # a disk that is all but full takes a part of it, without a word
+                line = line[self.file.write(line) :]
 
     def close(self) -> None:
         self.file.close()
@@ -165,11 +169,12 @@ def write_whole(fs: fsspec.AbstractFileSystem, path: str, content: bytes) -> Non
     if not isinstance(fs, LocalFileSystem):
         fs.pipe_file(path, content)
         return
-    with open(f"{path}.tmp", "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(f"{path}.tmp", path)
+    with told_of_storage(path):
+        with open(f"{path}.tmp", "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(f"{path}.tmp", path)
 
 
 def encode(value: Mapping, indent: int | None = None) -> bytes:

@@ -1,17 +1,24 @@
-"""Checkpoints: RUN/checkpoints/<step>/ with the items `state` (arrays) and `meta` (JSON), written by Orbax.
+"""Checkpoints: RUN/checkpoints/<step>/, written by Orbax: the items `params` and `ema` (weights), `state` (the rest of
+the arrays) and `meta` (JSON), and a manifest of hashes (integrity.py), which is verified before any array is used.
 
-A step's folder gets its name only when it is whole, so a save that was killed is never chosen. Saves run in the
-background; an error in one is raised by the next `check`, `save` or `wait`. The module's functions only read, so they
-are safe on a run that is still being trained; `Checkpoints` is for the one job that writes.
+A step's folder gets its name only when it is whole, and loses it before its files go, so neither a killed save nor a
+killed clean-up is ever chosen. Saves run in the background; an error in one is raised by the next `check`, `save` or
+`wait`. The module's functions only read, but for `newest_good(..., quarantine=True)`, so they are safe on a run that is
+still being trained; that and `Checkpoints` are for the one job that writes.
 Folders may be local or gs:// (never run: Orbax documents it, we have no bucket). Orbax 0.12.8 cannot write to s3://.
 """
 
 import contextlib
+import importlib.metadata
+import json
 import logging
 import math
 import os
-from collections.abc import Iterator, Mapping
-from typing import Any
+import shutil
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeVar
 
 import jax
 import orbax.checkpoint as ocp
@@ -19,15 +26,17 @@ from orbax.checkpoint import checkpoint_managers as keeping
 
 from gptjax import tree
 from gptjax.config import BadInput
+from gptjax.runs.faults import PassingOver, told_of_storage
+from gptjax.runs.log import file_system
+from gptjax.training import integrity
+from gptjax.training.integrity import FORMAT, DamagedCheckpoint
 
-FORMAT = 1
+WEIGHTS = ("params", "ema")  # fields of the state that are items of their own: who wants them reads nothing else
+Opened = TypeVar("Opened")
+REMOVED = "removed"  # old checkpoints lie there while their files go
 
 # Orbax reports each save to absl's log, and each failed one with a traceback; the failures reach us as exceptions.
 logging.getLogger("absl").addFilter(lambda record: "orbax" not in record.pathname)
-
-
-class DamagedCheckpoint(BadInput):
-    """A checkpoint that should be whole cannot be read."""
 
 
 def place(folder: str) -> str:
@@ -52,77 +61,136 @@ def latest(folder: str) -> int | None:
     return max(steps(folder), default=None)
 
 
+def newest_good(folder: str, opened: Callable[[int], Opened], *, quarantine: bool = False) -> Opened | None:
+    """What `opened(step)` gives for the newest checkpoint that it finds undamaged; None where none was ever made.
+
+    Each damaged one is named on stderr; with `quarantine` it is put aside under another name too, and so are older ones
+    of which Orbax cannot read what it reads of each. Raises BadInput where no good one is left.
+    """
+    found = None
+    for step in reversed(steps(folder)):
+        path = f"{place(folder)}/{step}"
+        try:
+            if found is None:
+                found = opened(step)
+            elif quarantine:
+                integrity.verify(path, ("meta", "metrics"))
+        except DamagedCheckpoint as error:
+            put_aside = f"; it is now {integrity.quarantine(path)}" if quarantine else ""
+            print(f"gptjax: {error}{put_aside}", file=sys.stderr, flush=True)
+    left = integrity.quarantined(place(folder)) + [str(step) for step in steps(folder)]
+    if found is None and left:
+        raise BadInput(f"{folder}: every checkpoint is damaged ({', '.join(left)}); start a run in another --workdir")
+    return found
+
+
+def verified(folder: str, step: int) -> int:
+    """The step, once every file of it is as it was saved. Raises DamagedCheckpoint."""
+    integrity.verify(f"{place(folder)}/{step}")
+    return step
+
+
 def read_meta(folder: str, step: int) -> dict:
-    """What was saved beside the arrays, without reading them."""
+    """What was saved beside the arrays, verified, without reading them."""
     path = f"{place(folder)}/{step}"
-    with damage_named(path):
-        meta = ocp.Checkpointer(ocp.CompositeCheckpointHandler()).restore(
-            path, args=ocp.args.Composite(meta=ocp.args.JsonRestore())
-        )["meta"]
-        saved_format = meta["format"]
-    if saved_format != FORMAT:
-        raise BadInput(f"{path} has format {saved_format}; this gptjax reads format {FORMAT}")
-    return meta
+    integrity.verify(path, ("meta",))
+    fs, root = file_system(path)
+    return json.loads(fs.cat_file(f"{root}/meta/metadata"))
 
 
-def restore_fields(folder: str, abstract: Mapping[str, Any], step: int | None = None) -> tuple[dict, dict]:
+def restore_fields(folder: str, abstract: Mapping[str, Any], step: int) -> tuple[dict, dict]:
     """Some fields of the state, {"params": tree of jax.ShapeDtypeStruct}, and the meta; nothing else is read from disk.
 
     Each array goes to its struct's sharding, whatever mesh it was saved from; without one, to the first local device.
-    `step` None is the newest. Raises BadInput where the checkpoint holds other arrays, DamagedCheckpoint where it
-    cannot be read.
+    Raises BadInput where the checkpoint holds other arrays, DamagedCheckpoint where a file of theirs is not as it was.
     """
-    step = newest(folder) if step is None else step
-    meta = read_meta(folder, step)
-    return read_arrays(f"{place(folder)}/{step}", dict(abstract), partial=True), meta
+    path = f"{place(folder)}/{step}"
+    parts = items_of(dict(abstract))
+    integrity.verify(path, ("meta", *parts))
+    found = {name: read_item(path, name, fields, partial=True) for name, fields in parts.items()}
+    return {field: value for fields in found.values() for field, value in fields.items()}, read_meta(folder, step)
 
 
 class Checkpoints:
     """The checkpoints of a run: keeps the last `keep_last`, every step that `keep_every` divides (0 = none), and the
-    one with the lowest `eval_nll`. Opening it removes what a killed save left behind."""
+    one with the lowest `eval_nll`. Opening it removes what a killed save or clean-up left behind."""
 
     def __init__(self, folder: str, *, keep_last: int, keep_every: int):
-        self.folder = place(folder)
+        self.folder, self.local = place(folder), "://" not in folder
+        self.saving = 0  # the step whose save was started last
+        self.removing: threading.Thread | None = None  # since that save was over
         keep = [
             keeping.LatestN(keep_last),
             keeping.BestN(get_metric_fn=eval_nll_of, reverse=True, n=1, keep_checkpoints_without_metrics=False),
         ]
         if keep_every:
             keep.append(keeping.EveryNSteps(keep_every))
-        self.manager = ocp.CheckpointManager(
-            self.folder,
-            options=ocp.CheckpointManagerOptions(
-                preservation_policy=keeping.AnyPreservationPolicy(keep),
-                best_fn=eval_nll_of,  # without it Orbax does not write the metric
-                best_mode="min",
-                cleanup_tmp_directories=True,
-            ),
-        )
+        if not isinstance(sys.unraisablehook, PassingOver):
+            sys.unraisablehook = PassingOver(sys.unraisablehook)
+        with told_of_storage(self.folder):
+            self.remove()
+            self.manager = ocp.CheckpointManager(
+                self.folder,
+                options=ocp.CheckpointManagerOptions(
+                    preservation_policy=keeping.AnyPreservationPolicy(keep),
+                    best_fn=eval_nll_of,  # without it Orbax does not write the metric
+                    best_mode="min",
+                    cleanup_tmp_directories=True,
+                    todelete_subdir=REMOVED if self.local else None,
+                    # Called by process 0 when every process has written its files, before the folder gets its name.
+                    async_options=ocp.AsyncOptions(post_finalization_callback=self.seal),
+                ),
+            )
 
     def save(self, step: int, state: Any, meta: Mapping, eval_nll: float | None) -> None:
         """Starts a save and returns once the arrays may be donated; a step that is already there is left as it is.
 
         Every process calls it. A save without a finite `eval_nll` (nats per token) is never the best.
         """
-        self.check()
+        self.wait()
         if step in self.manager.all_steps():
             return
         scored = eval_nll is not None and math.isfinite(eval_nll)
-        items = ocp.args.Composite(
-            state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave({"format": FORMAT, **meta})
-        )
-        self.manager.save(step, args=items, metrics={"eval_nll": eval_nll} if scored else None, force=True)
+        written_by = {"format": FORMAT, "gptjax": importlib.metadata.version("gptjax")}
+        arrays = {name: ocp.args.StandardSave(fields) for name, fields in items_of(fields_of(state)).items()}
+        self.saving, self.removing = step, None
+        with told_of_storage(f"{self.folder}/{step}"):
+            self.manager.save(
+                step,
+                args=ocp.args.Composite(**arrays, meta=ocp.args.JsonSave({**written_by, **meta})),
+                metrics={"eval_nll": eval_nll} if scored else None,
+                force=True,
+            )
+
+    def seal(self) -> None:
+        final = f"{self.folder}/{self.saving}"
+        integrity.seal(f"{final}.orbax-checkpoint-tmp" if self.local else final, self.saving)
 
     def check(self) -> None:
         """Raises the error of a save that has failed since the last call; costs microseconds."""
-        if not self.manager.is_saving_in_progress():
+        if self.manager.is_saving_in_progress():
+            return
+        with told_of_storage(f"{self.folder}/{self.saving}"):
             self.manager.wait_until_finished()
+        if self.saving and self.removing is None:
+            self.removing = threading.Thread(target=self.remove)
+            self.removing.start()
+
+    def remove(self) -> None:
+        """Takes the files of old checkpoints from the disk, where they are this process's to take."""
+        if self.local and jax.process_index() == 0:
+            shutil.rmtree(f"{self.folder}/{REMOVED}", ignore_errors=True)
 
     def wait(self) -> None:
         """Returns when no save is under way; raises the error of one that failed."""
-        self.manager.wait_until_finished()
+        with told_of_storage(f"{self.folder}/{self.saving}"):
+            self.manager.wait_until_finished()
+        if self.removing is not None:
+            self.removing.join()
+        self.remove()
 
     def close(self) -> None:
+        self.wait()
         self.manager.close()
 
     def steps(self) -> list[int]:
@@ -136,30 +204,50 @@ class Checkpoints:
         scored = {step: metrics for step in self.steps() if (metrics := self.manager.metrics(step)) is not None}
         return min(reversed(scored), key=lambda step: eval_nll_of(scored[step]), default=None)
 
-    def meta(self, step: int) -> dict:
-        return read_meta(self.folder, step)
+    def restore(self, abstract_state: Any, step: int) -> tuple[Any, dict]:
+        """The whole state, in the structure of `abstract_state`, and the meta, once every file is verified.
 
-    def restore(self, abstract_state: Any, step: int | None = None) -> tuple[Any, dict]:
-        """The whole state, in the structure of `abstract_state`, and the meta; raises like `restore_fields`."""
-        step = newest(self.folder) if step is None else step
-        meta = read_meta(self.folder, step)
-        return read_arrays(f"{self.folder}/{step}", abstract_state, partial=False), meta
+        Raises like `restore_fields`.
+        """
+        verified(self.folder, step)
+        return self.read(abstract_state, step), read_meta(self.folder, step)
+
+    def read(self, abstract_state: Any, step: int) -> Any:
+        """The whole state of a step that has been verified."""
+        fields, found = fields_of(abstract_state), {}
+        parts, path = items_of(fields), f"{self.folder}/{step}"
+        held = {name.split("/")[0] for name in integrity.read_manifest(path)["files"]}
+        for name in dict.fromkeys(("state", *WEIGHTS)):
+            if name in parts or name in held:
+                found |= read_item(path, name, parts.get(name, {}), partial=False, held=name in held)
+        _, structure = jax.tree.flatten(abstract_state, is_leaf=lambda node: node is not abstract_state)
+        return jax.tree.unflatten(structure, [found.get(field) for field in fields])
 
 
 def eval_nll_of(metrics: Mapping) -> float:
     return metrics["eval_nll"]
 
 
-def newest(folder: str) -> int:
-    step = latest(folder)
-    if step is None:
-        raise BadInput(f"{folder} holds no finished checkpoint")
-    return step
+def fields_of(state: Any) -> dict[str, Any]:
+    """The state's own fields, in its order."""
+    return {
+        tree.name_of(path): field
+        for path, field in jax.tree_util.tree_leaves_with_path(state, is_leaf=lambda node: node is not state)
+    }
+
+
+def items_of(fields: Mapping[str, Any]) -> dict[str, dict]:
+    """Fields of a state by the item that holds them; no item is empty."""
+    items: dict[str, dict] = {}
+    for name, value in fields.items():
+        if value is not None:
+            items.setdefault(name if name in WEIGHTS else "state", {})[name] = value
+    return items
 
 
 @contextlib.contextmanager
 def damage_named(path: str) -> Iterator[None]:
-    """Names the checkpoint in whatever Orbax raises for files that are missing or do not parse: any type at all."""
+    """Names the checkpoint in whatever Orbax raises for files that it cannot read, though each is as it was saved."""
     try:
         yield
     except (jax.errors.JaxRuntimeError, MemoryError):  # no room on the device or host says nothing of the files
@@ -168,27 +256,27 @@ def damage_named(path: str) -> Iterator[None]:
         cause: BaseException = error
         while cause.__cause__ is not None:
             cause = cause.__cause__
-        reason = f"{type(cause).__name__}: {' '.join(str(cause).split())[:200]}"
-        raise DamagedCheckpoint(f"{path} is damaged ({reason}); move it away to go on from an older one") from error
+        raise DamagedCheckpoint(path, f"{type(cause).__name__}: {' '.join(str(cause).split())[:200]}") from error
 
 
-def read_arrays(path: str, abstract: Any, *, partial: bool) -> Any:
-    """The arrays of the item `state`, checked against the shapes asked for before any is read."""
-    handler = ocp.PyTreeCheckpointHandler()
-    with damage_named(path), ocp.Checkpointer(handler) as reader:
-        saved = {
-            name: tuple(leaf.shape)
-            for name, leaf in tree.named(reader.metadata(f"{path}/state").item_metadata.tree).items()
-        }
+def read_item(path: str, item: str, abstract: Mapping[str, Any], *, partial: bool, held: bool = True) -> dict[str, Any]:
+    """The arrays of an item, or of a part of it; the shapes are checked before any is read."""
+    saved = {}
+    if held:
+        with damage_named(path), ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as reader:
+            described = reader.metadata(f"{path}/{item}").item_metadata.tree
+            saved = {name: tuple(leaf.shape) for name, leaf in tree.named(described).items()}
     wanted = {name: tuple(leaf.shape) for name, leaf in tree.named(abstract).items()}
     for name in wanted if partial else wanted | saved:
-        held, asked = (shapes[name] if name in shapes else "nothing" for shapes in (saved, wanted))
-        if held != asked:
-            raise BadInput(f"{path} is of another model or optimizer: as {name} it holds {held}, asked for was {asked}")
-    placed = jax.tree.map(with_sharding, abstract)
+        holds, asked = (shapes[name] if name in shapes else "nothing" for shapes in (saved, wanted))
+        if holds != asked:
+            raise BadInput(
+                f"{path} is of another model or optimizer: as {name} it holds {holds}, asked for was {asked}"
+            )
+    placed = jax.tree.map(with_sharding, dict(abstract))
     with damage_named(path), ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as reader:
         return reader.restore(
-            f"{path}/state",
+            f"{path}/{item}",
             args=ocp.args.PyTreeRestore(
                 placed, restore_args=ocp.checkpoint_utils.construct_restore_args(placed), partial_restore=partial
             ),

@@ -226,6 +226,24 @@ def agreed(make: Callable[[], Made], seen: Callable[[Made], Mapping]) -> Made:
     return made
 
 
+def of_first(make: Callable[[], Made], name: str) -> Made:
+    """What `make` gives process 0, which alone calls it, told to all as JSON; its BadInput is everybody's."""
+    if (client := distributed.global_state.client) is None:
+        return make()
+    key = f"gptjax/first/{name}"
+    if jax.process_index() == 0:
+        try:
+            made = make()
+        except BadInput as error:
+            client.key_value_set(key, json.dumps({"refused": str(error)}))
+            raise
+        client.key_value_set(key, json.dumps({"made": made}))
+    said = json.loads(client.blocking_key_value_get(key, PREPARE_S * 1000))
+    if "refused" in said:
+        raise BadInput(f"process 0 refuses: {said['refused']}")
+    return said["made"]
+
+
 def wait_for_all() -> None:
     """Returns when every process is done: one that writes the last logs may take longer than LEAVE_S."""
     if (client := distributed.global_state.client) is not None:

@@ -13,6 +13,7 @@ from gptjax.config import BadInput, Config
 from gptjax.data import tokenizers
 from gptjax.data.tokenizers import Tokenizer
 from gptjax.model import gpt
+from gptjax.runs.faults import told_of_storage
 from gptjax.runs.log import file_system
 from gptjax.training import checkpoint
 
@@ -26,14 +27,22 @@ class Source(NamedTuple):
 
 
 def open_run(path: str) -> Source:
-    """The weights of a run's newest checkpoint, or of the one named, wherever they were trained. Raises BadInput.
+    """The weights of a run's newest good checkpoint, or of the one named, wherever they were trained. Raises BadInput.
 
     A kernel that the run was forced to is not kept: this device may not have it."""
     run, step = locate(path)
-    folder = f"{run}/checkpoints"
-    step = checkpoint.latest(folder) if step is None else step
-    if step is None:
+    if step is not None:
+        return open_step(run, step)
+    found = checkpoint.newest_good(f"{run}/checkpoints", functools.partial(open_step, run))
+    if found is None:
         raise BadInput(f"{path}: has no checkpoint yet; `gptjax train --workdir={path}` makes one")
+    return found
+
+
+def open_step(run: str, step: int) -> Source:
+    folder = f"{run}/checkpoints"
+    if step not in checkpoint.steps(folder):
+        raise BadInput(f"{folder}/{step}: no such checkpoint; there are {checkpoint.steps(folder)}")
     cfg = config.from_dict(checkpoint.read_meta(folder, step)["config"])
     cfg = dataclasses.replace(cfg, model=dataclasses.replace(cfg.model, attention="auto"))
     shapes = jax.eval_shape(functools.partial(gpt.init, cfg=cfg.model), jax.random.key(0))
@@ -45,7 +54,7 @@ def open_run(path: str) -> Source:
 def write_tokenizer(tokenizer: Tokenizer, run: str) -> None:
     """Puts the tokenizer's files into RUN/tokenizer, local or remote."""
     fs, root = file_system(run)
-    with tempfile.TemporaryDirectory() as folder:
+    with told_of_storage(f"{run}/tokenizer"), tempfile.TemporaryDirectory() as folder:
         tokenizer.save(pathlib.Path(folder))
         fs.makedirs(f"{root}/tokenizer", exist_ok=True)
         for file in pathlib.Path(folder).iterdir():

@@ -1,6 +1,7 @@
 """What is restored is what was saved, bit for bit, whatever happened in between; what is kept is what was promised."""
 
 import dataclasses
+import importlib.metadata
 import json
 import logging
 import math
@@ -11,66 +12,19 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from gptjax import tree
 from gptjax.config import BadInput
+from gptjax.runs.faults import StorageFailed
 from gptjax.training import checkpoint
 from gptjax.training.checkpoint import Checkpoints, DamagedCheckpoint
-
-
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass
-class State:
-    step: Any
-    params: Any
-    opt_state: Any
-    ema: Any
-
-
-@jax.jit
-def make_state(step) -> State:
-    """A state whose every bit depends on the step; about 3 MB, a third of it weights."""
-    key = jax.random.fold_in(jax.random.key(0), step)
-    params = {"blocks": {"w": jax.random.normal(key, (2, 128, 1024))}, "b": jnp.full((16,), jnp.nan, jnp.bfloat16)}
-    tx = optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(optax.linear_schedule(0.0, 1.0, 10)))
-    _, opt_state = tx.update(jax.tree.map(lambda x: jnp.cos(jnp.nan_to_num(x)), params), tx.init(params), params)
-    return State(jnp.asarray(step, jnp.int32), params, opt_state, None)
-
-
-ABSTRACT = jax.eval_shape(make_state, 0)
-
-
-def make_one(step) -> dict:
-    """One array only: when one of several fails, the others still finish, later, in whatever test then runs."""
-    return {"w": make_state(step).params["blocks"]["w"]}
-
-
-ABSTRACT_ONE = {"w": ABSTRACT.params["blocks"]["w"]}
-
-
-def assert_same_bits(found, expected):
-    found, expected = tree.named(found), tree.named(expected)
-    assert found.keys() == expected.keys()
-    for name, array in found.items():
-        assert array.dtype == expected[name].dtype, name
-        assert np.asarray(array).tobytes() == np.asarray(expected[name]).tobytes(), name
-
-
-def saved_at(folder, *steps: int, make: Callable = make_state) -> str:
-    checkpoints = Checkpoints(str(folder), keep_last=9, keep_every=0)
-    for step in steps:
-        checkpoints.save(step, make(step), {"config": {"seed": step}}, None)
-    checkpoints.close()
-    return str(folder)
+from tests.training.states import ABSTRACT, ABSTRACT_ONE, State, assert_same_bits, make_one, make_state, saved_at
 
 
 def test_the_whole_state_comes_back_bit_for_bit(tmp_path):
@@ -79,12 +33,13 @@ def test_the_whole_state_comes_back_bit_for_bit(tmp_path):
     for step in (3, 7):
         checkpoints.save(step, make_state(step), meta, None)
     checkpoints.wait()
-    for step in (3, None):
+    written_by = {"format": 2, "gptjax": importlib.metadata.version("gptjax")}
+    for step in (3, 7):
         state, restored_meta = checkpoints.restore(ABSTRACT, step)
-        assert isinstance(state, State) and restored_meta == {"format": 1, **meta}
-        assert_same_bits(state, make_state(7 if step is None else step))
+        assert isinstance(state, State) and restored_meta == written_by | meta
+        assert_same_bits(state, make_state(step))
         assert next(iter(state.params["b"].devices())) == jax.local_devices()[0]
-    assert json.loads((tmp_path / "7/meta/metadata").read_text()) == {"format": 1, **meta}
+    assert json.loads((tmp_path / "7/meta/metadata").read_text()) == written_by | meta
     checkpoints.close()
 
 
@@ -97,7 +52,7 @@ def test_a_save_is_not_disturbed_by_the_next_step_reusing_its_memory(tmp_path):
         state = step(state)
     jax.block_until_ready(state)
     checkpoints.wait()
-    assert_same_bits(checkpoints.restore(ABSTRACT)[0], make_state(1))
+    assert_same_bits(checkpoints.restore(ABSTRACT, 1)[0], make_state(1))
     checkpoints.close()
 
 
@@ -116,8 +71,8 @@ def test_a_state_sharded_over_eight_devices_comes_back_on_any_mesh(tmp_path_fact
         checkpoints.save(5, jax.device_put(make_state(5), layout), {}, None)
         checkpoints.close()
     wanted = placed(shape, spec if shape != (8, 1) else (None, None, "x"))
-    fields, _ = checkpoint.restore_fields(str(folder), dataclasses.asdict(wanted) | {"opt_state": wanted.opt_state})
-    state = State(**fields)
+    fields, _ = checkpoint.restore_fields(str(folder), dataclasses.asdict(wanted) | {"opt_state": wanted.opt_state}, 5)
+    state = State(**fields, ema=None)
     assert_same_bits(state, make_state(5))
     assert state.params["blocks"]["w"].sharding == wanted.params["blocks"]["w"].sharding
 
@@ -125,16 +80,18 @@ def test_a_state_sharded_over_eight_devices_comes_back_on_any_mesh(tmp_path_fact
 def test_weights_are_read_without_the_optimizer_state(tmp_path):
     def bytes_read(fields) -> int:
         before = pathlib.Path("/proc/self/io").read_text()
-        checkpoint.restore_fields(folder, {field: getattr(ABSTRACT, field) for field in fields})
+        checkpoint.restore_fields(folder, {field: getattr(ABSTRACT, field) for field in fields}, 1)
         after = pathlib.Path("/proc/self/io").read_text()
         return int(after.split()[1]) - int(before.split()[1])
 
     folder = saved_at(tmp_path / "a", 1)
-    assert_same_bits(checkpoint.restore_fields(folder, {"params": ABSTRACT.params})[0]["params"], make_state(1).params)
+    assert_same_bits(
+        checkpoint.restore_fields(folder, {"params": ABSTRACT.params}, 1)[0]["params"], make_state(1).params
+    )
     weights = 4 * tree.count(ABSTRACT.params)
     everything, params_only = bytes_read(("params", "opt_state")), bytes_read(("params",))
-    assert everything > 2.5 * weights  # the measure sees what is read; compression saves some
-    assert params_only < 1.2 * weights
+    assert everything > 5 * weights  # the measure sees what is read, once to verify; compression saves some
+    assert params_only < 2.4 * weights
 
 
 @pytest.mark.parametrize(
@@ -177,8 +134,7 @@ def test_a_step_that_is_there_is_not_saved_again(tmp_path):
 
 def test_an_unfinished_step_is_not_chosen_and_is_cleaned_by_the_job_that_writes(tmp_path):
     assert (checkpoint.steps(str(tmp_path / "none")), checkpoint.latest(str(tmp_path))) == ([], None)
-    with pytest.raises(BadInput, match="no finished checkpoint"):
-        checkpoint.restore_fields(str(tmp_path), {})
+    assert checkpoint.newest_good(str(tmp_path), lambda step: step) is None
     saved_at(tmp_path, 2)
     half = tmp_path / "9.orbax-checkpoint-tmp"
     shutil.copytree(tmp_path / "2", half)
@@ -211,7 +167,7 @@ def test_a_run_killed_in_the_middle_of_a_save_goes_on_from_the_one_before(tmp_pa
     assert list(tmp_path.glob("2.orbax*")), "the kill did not come in the middle of the save"
     checkpoints = Checkpoints(str(tmp_path), keep_last=2, keep_every=0)
     assert checkpoints.latest() == 1
-    state, _ = checkpoints.restore({"w": jax.ShapeDtypeStruct((13, 1024, 1024), jnp.float32)})
+    state, _ = checkpoints.restore({"w": jax.ShapeDtypeStruct((13, 1024, 1024), jnp.float32)}, 1)
     assert_same_bits(state, {"w": np.random.default_rng(3).random((13, 1024, 1024), np.float32)})
     checkpoints.save(2, state, {}, None)
     checkpoints.close()
@@ -227,7 +183,7 @@ def test_the_error_of_a_background_save_surfaces_and_the_older_one_stays(tmp_pat
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
     try:
-        with pytest.raises((OSError, ValueError), match="File too large|EFBIG"):
+        with pytest.raises(StorageFailed, match=f"{tmp_path}/2 cannot be written: File too large; raise"):
             checkpoints.save(2, make_one(2), {}, None)
             deadline = time.monotonic() + 30
             while surfaces == "check" and time.monotonic() < deadline:
@@ -238,30 +194,8 @@ def test_the_error_of_a_background_save_surfaces_and_the_older_one_stays(tmp_pat
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert checkpoints.latest() == 1
-    assert_same_bits(checkpoints.restore(ABSTRACT_ONE)[0], make_one(1))
-    assert capfd.readouterr() == ("", "")
-    checkpoints.close()
-
-
-@pytest.mark.parametrize("damage", ["cut", "manifest", "description", "arrays", "meta", "format"])
-def test_a_damaged_checkpoint_is_named(tmp_path, damage):
-    folder = saved_at(tmp_path, 1, 2, make=make_one)
-    state = tmp_path / "2" / "state"
-    if damage == "cut":
-        largest = max((p for p in state.rglob("*") if p.is_file()), key=lambda p: p.stat().st_size)
-        largest.write_bytes(largest.read_bytes()[: largest.stat().st_size // 2])
-    elif damage == "manifest":
-        (state / "manifest.ocdbt").write_bytes(b"")
-    elif damage == "description":
-        (state / "_METADATA").write_text("{")
-    elif damage == "arrays":
-        shutil.rmtree(state)
-    else:
-        (tmp_path / "2" / "meta" / "metadata").write_text("{}" if damage == "format" else "{")
-    checkpoints = Checkpoints(folder, keep_last=2, keep_every=0)
-    with pytest.raises(DamagedCheckpoint, match=f"{tmp_path}/2 is damaged"):
-        checkpoints.restore(ABSTRACT_ONE)
     assert_same_bits(checkpoints.restore(ABSTRACT_ONE, 1)[0], make_one(1))
+    assert capfd.readouterr() == ("", "")
     checkpoints.close()
 
 
@@ -275,16 +209,12 @@ def test_another_model_is_told_from_damage(tmp_path):
         (dataclasses.replace(ABSTRACT, opt_state=()), "opt_state/.* asked for was nothing"),
     ]:
         with pytest.raises(BadInput, match=words) as caught:
-            checkpoints.restore(wanted)
+            checkpoints.restore(wanted, 1)
         assert not isinstance(caught.value, DamagedCheckpoint)
     checkpoints.close()
 
 
-def test_a_newer_format_and_a_store_that_cannot_be_written_are_refused(tmp_path):
-    folder = saved_at(tmp_path, 1)
-    (tmp_path / "1" / "meta" / "metadata").write_text('{"format": 2}')
-    with pytest.raises(BadInput, match="has format 2; this gptjax reads format 1"):
-        checkpoint.read_meta(folder, 1)
+def test_a_store_that_cannot_be_written_is_refused():
     with pytest.raises(BadInput, match="s3://bucket/run/checkpoints: checkpoints need a local folder or gs://"):
         Checkpoints("s3://bucket/run/checkpoints", keep_last=1, keep_every=0)
 
