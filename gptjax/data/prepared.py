@@ -6,7 +6,7 @@ import pathlib
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from gptjax.config import Config
+from gptjax.config import BadInput, Config
 from gptjax.data import corpora, shards, tokenizers
 from gptjax.data.corpora import Corpus
 from gptjax.data.shards import Store
@@ -36,6 +36,12 @@ class Prepared(NamedTuple):
 def prepare(cfg: Config) -> Prepared:
     """Opens, or makes and caches under `cfg.data.cache`, all that training reads. Raises BadInput."""
     cache = pathlib.Path(cfg.data.cache).expanduser()
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadInput(
+            f"data.cache={cfg.data.cache}: {error.strerror}; name a directory that can be written"
+        ) from error
     opened = {spec: corpora.open_corpus(spec, cache) for spec in cfg.data.corpora}
     tokenizer = make_tokenizer(cfg, list(opened.values()), cache)
     stores = {

@@ -1,7 +1,6 @@
 """What `--from` and `config.init_from` name: a run directory or one checkpoint in it, opened for its weights."""
 
 import dataclasses
-import functools
 import pathlib
 import tempfile
 from typing import NamedTuple
@@ -14,7 +13,7 @@ from gptjax.data import tokenizers
 from gptjax.data.tokenizers import Tokenizer
 from gptjax.model import gpt
 from gptjax.runs.log import file_system
-from gptjax.training import checkpoint
+from gptjax.training import checkpoint, resume
 
 
 class Source(NamedTuple):
@@ -29,17 +28,34 @@ def open_run(path: str) -> Source:
     """The weights of a run's newest checkpoint, or of the one named, wherever they were trained. Raises BadInput.
 
     A kernel that the run was forced to is not kept: this device may not have it."""
-    run, step = locate(path)
+    run, step = find(path)
     folder = f"{run}/checkpoints"
-    step = checkpoint.latest(folder) if step is None else step
-    if step is None:
-        raise BadInput(f"{path}: has no checkpoint yet; `gptjax train --workdir={path}` makes one")
     cfg = config.from_dict(checkpoint.read_meta(folder, step)["config"])
     cfg = dataclasses.replace(cfg, model=dataclasses.replace(cfg.model, attention="auto"))
-    shapes = jax.eval_shape(functools.partial(gpt.init, cfg=cfg.model), jax.random.key(0))
+    shapes = jax.eval_shape(lambda: gpt.init(jax.random.key(0), cfg.model))
     field = "ema" if cfg.optim.ema_decay else "params"
     params = checkpoint.restore_fields(folder, {field: shapes}, step)[0][field]
     return Source(cfg, read_tokenizer(run), params, run, step)
+
+
+def find(path: str) -> tuple[str, int]:
+    """The run directory, and the step of its newest checkpoint or of the one that is named. Raises BadInput."""
+    run, step = locate(path)
+    there = checkpoint.steps(f"{run}/checkpoints")
+    if not there:
+        raise BadInput(f"{path}: has no checkpoint yet; `gptjax train --workdir={run}` makes one")
+    if step is not None and step not in there:
+        raise BadInput(f"{path}: the run has no checkpoint {step}; it has {', '.join(map(str, there))}")
+    return run, there[-1] if step is None else step
+
+
+def check_origin(cfg: Config, tokenizer: Tokenizer) -> None:
+    """Raises BadInput where the weights that `init_from` names are not of the model and the tokenizer asked for."""
+    run, step = find(cfg.init_from)
+    saved = checkpoint.read_meta(f"{run}/checkpoints", step)
+    resume.check_weights(config.from_dict(saved["config"]).model, cfg.model, origin=cfg.init_from)
+    if saved["tokenizer"] != tokenizer.fingerprint:
+        raise BadInput(f"init_from={cfg.init_from}: its tokenizer is not this run's; set tokenizer.* as that run did")
 
 
 def write_tokenizer(tokenizer: Tokenizer, run: str) -> None:
