@@ -9,7 +9,7 @@ from typing import NamedTuple
 from gptjax.config import BadInput, Config
 from gptjax.data import corpora, shards, tokenizers
 from gptjax.data.corpora import Corpus
-from gptjax.data.shards import Store
+from gptjax.data.store import FORMAT, Store
 from gptjax.data.tokenizers import Tokenizer
 
 
@@ -61,7 +61,12 @@ def make_tokenizer(cfg: Config, opened: list[Corpus], cache: pathlib.Path) -> To
 
     if cfg.tokenizer.name not in tokenizers.FROM_TEXT:
         return tokenizers.make(cfg.tokenizer, cfg.model.vocab_size, texts)
-    key = [cfg.tokenizer.name, str(cfg.model.vocab_size), *(corpus.fingerprint("train") for corpus in opened)]
+    key = [
+        str(FORMAT),
+        cfg.tokenizer.name,
+        str(cfg.model.vocab_size),
+        *(corpus.fingerprint("train") for corpus in opened),
+    ]
     folder = cache / "tokenizers" / hashlib.sha256("\n".join(key).encode()).hexdigest()[:32]
     if not folder.exists():
         folder.parent.mkdir(parents=True, exist_ok=True)

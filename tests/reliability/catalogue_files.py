@@ -6,6 +6,7 @@ HOSTS = {"GPTJAX_NUM_PROCESSES": "2", "GPTJAX_PROCESS_ID": "0", "GPTJAX_COORDINA
 LINE = "a line of notes\n"
 SIGNS = "".join(map(chr, range(0x4E00, 0x4E00 + 238))) + "\n"  # with 17 entries more, a tokenizer of 256
 NOTES = LINE * 500  # enough text for a context of 64 in both splits
+UNKNOWN, CHARACTERS, BPE = (f'{{"name": "{name}", "fingerprint": ""}}' for name in ("byte", "characters", "bpe"))
 BASE = "from configs import base\ndef get_config():\n    c = base.get_config()\n    "
 
 
@@ -143,15 +144,9 @@ CASES = [
     generated("without a tokenizer", {"tokenizer": None}, "{run}/tokenizer: "),
     generated("whose tokenizer has no name", {"tokenizer/tokenizer_name.json": None}, "{run}/tokenizer: "),
     generated("whose tokenizer is garbage", {"tokenizer/tokenizer_name.json": "{"}, "tokenizer_name.json is damaged"),
-    generated(
-        "whose tokenizer lacks its file", {"tokenizer/tokenizer_name.json": '{"name": "bpe"}'}, "no bpe tokenizer"
-    ),
-    generated(
-        "whose tokenizer is unknown", {"tokenizer/tokenizer_name.json": '{"name": "byte"}'}, "did you mean 'bytes'?"
-    ),
-    generated(
-        "whose tokenizer is another", {"tokenizer/tokenizer_name.json": '{"name": "characters"}'}, "{run}/tokenizer: "
-    ),
+    generated("whose tokenizer lacks its file", {"tokenizer/tokenizer_name.json": BPE}, "no bpe tokenizer"),
+    generated("whose tokenizer is unknown", {"tokenizer/tokenizer_name.json": UNKNOWN}, "did you mean 'bytes'?"),
+    generated("whose tokenizer is another", {"tokenizer/tokenizer_name.json": CHARACTERS}, "{run}/tokenizer: "),
     Case(
         "a start from another model",
         "{train} --config.init_from={run} --config.model.n_layers=3",
