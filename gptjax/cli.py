@@ -53,8 +53,9 @@ class Parser(argparse.ArgumentParser):
 
 
 def one_line(text: str) -> str:
-    """The text with everything that would end its line, or move a terminal's cursor, spelled out."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
+    """The text with all that would end its line, or move a terminal's cursor, spelled out, and with no password."""
+    shown = (c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
+    return config.without_password("".join(shown))
 
 
 def make_parser() -> argparse.ArgumentParser:

@@ -27,6 +27,7 @@ from gptjax.keys import (
     flatten,
     resume_rule,
     validate,
+    without_password,
 )
 
 __all__ = [
@@ -44,6 +45,7 @@ __all__ = [
     "load",
     "resume_rule",
     "to_dict",
+    "without_password",
 ]
 
 

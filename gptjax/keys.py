@@ -4,6 +4,7 @@ import dataclasses
 import difflib
 import fnmatch
 import math
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,6 +14,11 @@ class BadInput(ValueError):
 
     Commands print it on one line and exit with 2: retrying cannot help.
     """
+
+
+def without_password(text: str) -> str:
+    """The text with the password of every URL in it (`scheme://user:password@host`) replaced."""
+    return re.sub(r"(\w+://[^/\s:@]*:)[^/\s@]+@", r"\1***@", text)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -229,6 +235,8 @@ def validate_words(cfg: Config, flat: Mapping[str, Any]) -> None:
         words = value if isinstance(value, tuple) else (value,)
         if any(not word.isprintable() for word in words if isinstance(word, str)) and key not in FREE_TEXT:
             raise BadInput(f"{key}={value!r}: must be one line of characters that can be printed")
+        if any(without_password(word) != word for word in words if isinstance(word, str)):
+            raise BadInput(f"{key}: holds a password, and run.json keeps every key; give it in the environment")
     if twice := [spec for number, spec in enumerate(cfg.data.corpora) if spec in cfg.data.corpora[:number]]:
         raise BadInput(
             f"data.corpora: {twice[0]} stands there twice; name it once, with a larger entry of data.weights"

@@ -24,7 +24,7 @@ from typing import Any
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
-from gptjax.config import BadInput, LogConfig
+from gptjax.config import BadInput, LogConfig, without_password
 from gptjax.runs import echoes
 
 SEGMENT_SECONDS = 60.0
@@ -208,7 +208,7 @@ def environment() -> dict:
     """
     commit, dirty = git_state(pathlib.Path(__file__).parents[1])
     return {
-        "command": shlex.join(sys.argv),
+        "command": without_password(shlex.join(sys.argv)),
         "git_commit": commit,
         "git_dirty": dirty,
         "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},

@@ -7,7 +7,7 @@ import pathlib
 import tempfile
 from collections.abc import Iterator
 
-from gptjax.config import BadInput, LogConfig
+from gptjax.config import BadInput, LogConfig, without_password
 from gptjax.runs import echoes
 from gptjax.runs.log import read_header
 
@@ -28,6 +28,8 @@ def check(workdir: str, log: LogConfig) -> None:
         raise BadInput("--workdir: is empty or /; name a directory for this run alone, such as runs/first")
     if not workdir.isprintable():
         raise BadInput(f"--workdir={workdir!r}: holds what cannot be printed in one line; choose another name")
+    if without_password(workdir) != workdir:
+        raise BadInput("--workdir: holds a password, which every log would show; give it in the environment")
     echoes.check(log, workdir)
     if "://" in workdir:
         return
@@ -39,6 +41,9 @@ def check(workdir: str, log: LogConfig) -> None:
         path = pathlib.Path(workdir, name)
         if path.exists() and path.is_dir() != (name in FOLDERS):
             raise BadInput(f"{path}: is {'a folder' if path.is_dir() else 'no folder'}; move it away")
+    for name in (*FILES, *(f"{name}.tmp" for name in FILES)):
+        if os.path.islink(path := os.path.join(workdir, name)):
+            raise BadInput(f"{path}: is a symbolic link, and a run writes only into its own directory; move it away")
     read_header(workdir)
 
 

@@ -133,6 +133,8 @@ CASES = [
     run(
         "whose metrics are a folder", {"metrics.jsonl": None, "metrics.jsonl/x": ""}, "{run}/metrics.jsonl: is a folder"
     ),
+    run("whose record is a link", {"run.json": Link("/etc/passwd")}, "{run}/run.json: is a symbolic link"),
+    run("whose metrics are a link", {"metrics.jsonl": Link("../../x")}, "{run}/metrics.jsonl: is a symbolic link"),
     run("whose checkpoints are a file", {"checkpoints": ""}, "{run}/checkpoints: is no folder"),
     run(
         "without the checkpoint that is named",
