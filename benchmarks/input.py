@@ -6,12 +6,14 @@ The store is a sparse file in a temporary folder: no room on disk, and no page o
 """
 
 import argparse
+import hashlib
 import json
 import os
 import pathlib
 import statistics
 import tempfile
 import time
+import zlib
 from collections.abc import Iterable
 
 import jax
@@ -21,9 +23,9 @@ from benchmarks.contest import print_machine, print_table
 from gptjax import config, mesh
 from gptjax.commands.train import trace_update
 from gptjax.config import Config
-from gptjax.data import shards
+from gptjax.data import checks, shards, store
 from gptjax.data.batches import Batches
-from gptjax.data.shards import Store
+from gptjax.data.store import Store
 from gptjax.training import sharding, step
 
 N_TOKENS = 10**9
@@ -40,18 +42,27 @@ def sparse_store(folder: pathlib.Path, vocab_size: int) -> pathlib.Path:
     entries = []
     for index, start in enumerate(range(0, N_TOKENS, shards.SHARD_TOKENS)):
         n = min(shards.SHARD_TOKENS, N_TOKENS - start)
-        with (folder / shards.shard_name(index)).open("wb") as file:
+        with (folder / checks.shard_name(index)).open("wb") as file:
             file.truncate(n * dtype.itemsize)
-        entries.append({"file": shards.shard_name(index), "n_tokens": n, "sha256": ""})
-    manifest = {"format": shards.FORMAT, "corpus": "sparse", "split": "train", "dtype": dtype.name}
+        entries.append({"file": checks.shard_name(index), "n_tokens": n, "sha256": ""})
+    manifest = {"format": store.FORMAT, "corpus": "sparse", "split": "train", "dtype": dtype.name}
+    sums = b"".join(sums_of_zeros(entry["n_tokens"] * dtype.itemsize) for entry in entries)
+    (folder / checks.NAME).write_bytes(sums)
     manifest |= {"n_tokens": N_TOKENS, "end_of_text": 0, "shards": entries}
-    (folder / "manifest.json").write_text(json.dumps(manifest))
+    manifest |= {"checks_sha256": hashlib.sha256(sums).hexdigest()}
+    (folder / "manifest.json").write_text(json.dumps(store.signed(manifest)))
     return folder
 
 
-def batches_of(store: Store, batch_size: int, context: int, mask_documents: bool = True) -> Batches:
+def sums_of_zeros(n_bytes: int) -> bytes:
+    whole, rest = divmod(n_bytes, checks.BLOCK)
+    sums = [zlib.crc32(bytes(checks.BLOCK))] * whole + [zlib.crc32(bytes(rest))] * bool(rest)
+    return np.array(sums, "<u4").tobytes()
+
+
+def batches_of(opened: Store, batch_size: int, context: int, mask_documents: bool = True) -> Batches:
     return Batches(
-        [store],
+        [opened],
         [1.0],
         batch_size=batch_size,
         context=context,
@@ -90,7 +101,7 @@ def row(what: str, measured: float, unit: str, bar: str, holds: bool) -> dict[st
 
 def rate_row(file: str, folder: pathlib.Path, steps: int) -> dict[str, object]:
     cfg = config.load(file, [])
-    batches = batches_of(shards.open_store(folder), cfg.batch_size, cfg.model.context, cfg.data.mask_documents)
+    batches = batches_of(store.open_store(folder), cfg.batch_size, cfg.model.context, cfg.data.mask_documents)
     eaten = training_rate(cfg, batches, steps)
     made = cfg.batch_tokens / statistics.median(seconds_of(batches, range(FAR, FAR + 200)))
     what = f"{file}: {made:,.0f} tokens/s, training {eaten:,.0f}"
@@ -100,7 +111,7 @@ def rate_row(file: str, folder: pathlib.Path, steps: int) -> dict[str, object]:
 def step_row(batch_size: int, context: int, folder: pathlib.Path) -> dict[str, object]:
     """The slowest of ten steps far apart, each the first to touch its part of the store. One thread makes a batch and
     waits for no disk here, so its CPU time is the time it takes where nothing else runs."""
-    batches = batches_of(shards.open_store(folder), batch_size, context)
+    batches = batches_of(store.open_store(folder), batch_size, context)
     cpu_ms, wall_ms = [], []
     for number in (0, *(FAR + 7919 * n for n in range(9))):
         began = time.process_time()
@@ -115,7 +126,7 @@ def start_row(folder: pathlib.Path) -> dict[str, object]:
     found = []
     for first in (0, FAR):
         started = time.perf_counter()
-        batches_of(shards.open_store(folder), 64, 256)(first)
+        batches_of(store.open_store(folder), 64, 256)(first)
         found.append(time.perf_counter() - started)
     later = found[1] - found[0]
     return row(

@@ -6,13 +6,19 @@ Exit codes: 0 done, 2 bad input (never retry), 3 diverged (never retry), 75 stop
 
 import argparse
 import difflib
+import functools
 import os
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import NoReturn
 
+from gptjax import config
 from gptjax.config import BadInput
 from gptjax.runs.faults import StorageFailed
 
+VARIABLES = ("GPTJAX_NUM_PROCESSES", "GPTJAX_PROCESS_ID", "GPTJAX_COORDINATOR", "GPTJAX_LOCAL_DEVICE_IDS")
+COMMANDS = ("train", "plan", "prepare", "generate")
 FAILED, BAD_INPUT, DIVERGED = 1, 2, 3
 OUT_OF_MEMORY = (
     "out of memory on the device: try a larger --config.accumulate, --config.model.remat=full, "
@@ -26,19 +32,38 @@ def main(argv: Sequence[str] | None = None) -> int:
     if argv is None:
         ask_for_huge_pages()
     parser = make_parser()
-    flags, rest = parser.parse_known_args(argv)
     try:
+        flags, rest = parser.parse_known_args(argv)
         return flags.command(flags, config_overrides(rest, flags))
     except BadInput as error:
-        print(f"gptjax: {error}", file=sys.stderr)
+        print(f"gptjax: {one_line(str(error))}", file=sys.stderr)
         return BAD_INPUT
     except StorageFailed as error:
-        print(f"gptjax: {error}", file=sys.stderr)
+        print(f"gptjax: {one_line(str(error))}", file=sys.stderr)
         return FAILED
 
 
+class Parser(argparse.ArgumentParser):
+    """argparse, whose errors are one line with the nearest right word."""
+
+    def error(self, message: str) -> NoReturn:
+        word = re.match("argument COMMAND: invalid choice: '(.*)' ", message)
+        near = difflib.get_close_matches(word[1], COMMANDS, n=1) if word else []
+        if word:
+            message = f"no command {word[1]}; " + (
+                f"did you mean {near[0]}?" if near else f"it is one of {', '.join(COMMANDS)}"
+            )
+        raise BadInput(f"{message}; {self.prog} --help says more" if not word else message)
+
+
+def one_line(text: str) -> str:
+    """The text with all that would end its line, or move a terminal's cursor, spelled out, and with no password."""
+    shown = (c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
+    return config.without_password("".join(shown))
+
+
 def make_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="gptjax", description="GPT language models in JAX, from theory to practice.", allow_abbrev=False
     )
     commands = parser.add_subparsers(dest="name", required=True, metavar="COMMAND")
@@ -98,16 +123,26 @@ def add(commands, name: str, summary: str, command) -> argparse.ArgumentParser:
 def config_overrides(rest: list[str], flags: argparse.Namespace) -> list[str]:
     """The `key=value` of each --config.key=value; raises BadInput for any other flag left over."""
     overrides = []
-    for word in rest:
+    for number, word in enumerate(rest):
         if "config" in flags and word.startswith("--config."):
+            if "=" not in word:
+                values = [after for after in rest[number + 1 : number + 2] if not after.startswith("-")]
+                raise BadInput(f"{word}: expected {word}={(values or ['VALUE'])[0]}")
             overrides.append(word.removeprefix("--config."))
             continue
-        near = difflib.get_close_matches(word.partition("=")[0], flags.parser._option_string_actions, n=1)
+        name = word.partition("=")[0]
+        near = difflib.get_close_matches(name, flags.parser._option_string_actions, n=1)
+        if "config" in flags and name.removeprefix("--") in config.key_types():
+            near = [name.replace("--", "--config.", 1)]
         raise BadInput(f"{flags.name} has no flag {word}" + (f"; did you mean {near[0]}?" if near else ""))
     return overrides
 
 
 def run_train(flags: argparse.Namespace, overrides: list[str]) -> int:
+    check_variables(os.environ)
+    load = functools.cache(lambda: config.load(flags.config, overrides))
+    if not any(name in os.environ for name in (*VARIABLES, "SLURM_PROCID")):
+        load()  # is refused before JAX is loaded; of several processes, once they have met
     start_jax()
     import jax
 
@@ -119,7 +154,7 @@ def run_train(flags: argparse.Namespace, overrides: list[str]) -> int:
     from gptjax.training.loop import Diverged
 
     try:
-        code = train.run(flags.config, overrides, flags.workdir, flags.change_optimizer)
+        code = train.run(load, flags.workdir, flags.change_optimizer)
         hosts.wait_for_all()
         return code
     except Diverged as error:
@@ -177,6 +212,14 @@ def ask_for_huge_pages() -> None:
     if sys.platform == "linux" and "GLIBC_TUNABLES" not in os.environ:
         os.environ["GLIBC_TUNABLES"] = "glibc.malloc.hugetlb=1"
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+
+
+def check_variables(env: Mapping[str, str]) -> None:
+    """Raises BadInput for what is nearly one of our variables: with it left out, each process would train alone."""
+    for name in env:
+        near = difflib.get_close_matches(name, VARIABLES, n=1, cutoff=0.85)
+        if near and name not in VARIABLES and name.startswith("GPTJAX"):
+            raise BadInput(f"the environment has {name}; did you mean {near[0]}?")
 
 
 def start_jax() -> None:

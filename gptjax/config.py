@@ -27,6 +27,7 @@ from gptjax.keys import (
     flatten,
     resume_rule,
     validate,
+    without_password,
 )
 
 __all__ = [
@@ -44,6 +45,7 @@ __all__ = [
     "load",
     "resume_rule",
     "to_dict",
+    "without_password",
 ]
 
 
@@ -69,6 +71,8 @@ def load(file: str | pathlib.Path, overrides: Sequence[str] = ()) -> Config:
 
 def read_file(file: pathlib.Path) -> dict:
     """The nested dict that `get_config()` of a config file returns."""
+    if file.is_dir():
+        raise BadInput(f"--config={file}: is a folder; name a file in it, such as configs/base.py")
     if not file.is_file():
         folder = file.parent if file.parent.is_dir() else pathlib.Path("configs")
         near = difflib.get_close_matches(file.name, [p.name for p in folder.glob("*.py")], n=1, cutoff=0.4)
@@ -80,8 +84,15 @@ def read_file(file: pathlib.Path) -> dict:
     sys.path.insert(0, str(pathlib.Path.cwd()))  # so that a config can say `from configs import base`
     try:
         spec.loader.exec_module(module)
-        return module.get_config().to_dict()
-    except Exception as error:  # it is the user's code, and may fail in any way
+        if not hasattr(module, "get_config"):
+            raise BadInput(f"--config={file}: has no get_config(); see configs/base.py")
+        made = module.get_config()
+        if not hasattr(made, "to_dict"):
+            raise BadInput(f"--config={file}: get_config() returned {made!r}, not a ConfigDict; see configs/base.py")
+        return made.to_dict()
+    except BadInput:
+        raise
+    except (Exception, SystemExit) as error:  # it is the user's code, and may fail in any way
         raise BadInput(f"--config={file}: {type(error).__name__}: {' '.join(str(error).split())}") from error
     finally:
         sys.path.pop(0)

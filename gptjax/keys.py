@@ -4,6 +4,7 @@ import dataclasses
 import difflib
 import fnmatch
 import math
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,6 +14,11 @@ class BadInput(ValueError):
 
     Commands print it on one line and exit with 2: retrying cannot help.
     """
+
+
+def without_password(text: str) -> str:
+    """The text with the password of every URL in it (`scheme://user:password@host`) replaced."""
+    return re.sub(r"(\w+://[^/\s:@]*:)[^/\s@]+@", r"\1***@", text)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -166,8 +172,15 @@ AT_LEAST = {  # the smallest value a key takes
     "optim.b1": 0, "optim.b2": 0, "optim.eps": 0, "optim.weight_decay": 0, "optim.clip_norm": 0,
     "optim.ema_decay": 0, "mesh.replica": -1, "mesh.data": -1, "mesh.tensor": -1, "mesh.sequence": -1,
 }  # fmt: skip
+FREE_TEXT = ("note", "sample_prompt")  # may hold line ends
+BASE_WORDS = {"name": "base", "sample_prompt": "\n", "data.cache": "~/.cache/gptjax"}
 BELOW_ONE = ("model.dropout", "optim.b1", "optim.b2", "optim.ema_decay")
-AT_MOST_ONE = ("optim.final_lr_fraction", "optim.decay_fraction")
+AT_MOST = {  # the largest value a key takes; sizes are those that no machine holds, and their products fit 63 bits
+    "seed": 2**32 - 1,  # JAX drops the higher bits
+    "batch_tokens": 2**28, "model.vocab_size": 2**31 - 1, "model.context": 2**27, "model.n_layers": 10_000,
+    "model.d_model": 2**20, "model.d_hidden": 2**24, "optim.final_lr_fraction": 1, "optim.decay_fraction": 1,
+}  # fmt: skip
+LARGEST_INT = 2**31 - 1  # of every other whole number: steps are counted in int32 on the device
 
 # What may differ when a run is resumed, and is logged. The optimizer needs --change_optimizer; the rest never may.
 FREE_ON_RESUME = (
@@ -204,10 +217,30 @@ def validate(cfg: Config) -> None:
     for key in BELOW_ONE:
         if flat[key] >= 1:
             raise BadInput(f"{key}={flat[key]}: must be below 1")
-    for key in AT_MOST_ONE:
-        if flat[key] > 1:
-            raise BadInput(f"{key}={flat[key]}: must be at most 1")
+    for key, value in flat.items():
+        most = AT_MOST[key] if key in AT_MOST else LARGEST_INT
+        numbers = value if isinstance(value, tuple) else (value,)
+        if any(number > most for number in numbers if key in AT_MOST or type(number) is int):
+            raise BadInput(f"{key}={value}: must be at most {most}")
+    validate_words(cfg, flat)
     validate_sizes(cfg)
+
+
+def validate_words(cfg: Config, flat: Mapping[str, Any]) -> None:
+    """The part of `validate` that is about names and paths."""
+    for key in ("name", "sample_prompt", "data.cache"):
+        if not flat[key]:
+            raise BadInput(f"{key}: is empty; configs/base.py has {key}={BASE_WORDS[key]!r}")
+    for key, value in flat.items():
+        words = value if isinstance(value, tuple) else (value,)
+        if any(not word.isprintable() for word in words if isinstance(word, str)) and key not in FREE_TEXT:
+            raise BadInput(f"{key}={value!r}: must be one line of characters that can be printed")
+        if any(without_password(word) != word for word in words if isinstance(word, str)):
+            raise BadInput(f"{key}: holds a password, and run.json keeps every key; give it in the environment")
+    if twice := [spec for number, spec in enumerate(cfg.data.corpora) if spec in cfg.data.corpora[:number]]:
+        raise BadInput(
+            f"data.corpora: {twice[0]} stands there twice; name it once, with a larger entry of data.weights"
+        )
 
 
 def validate_sizes(cfg: Config) -> None:
@@ -247,6 +280,8 @@ def validate_sizes(cfg: Config) -> None:
         raise BadInput(f"profile_steps={cfg.profile_steps}: give the first and last step, or nothing")
     if min(cfg.profile_steps, default=0) < 0:
         raise BadInput(f"profile_steps={cfg.profile_steps}: steps are at least 0")
+    if max(cfg.profile_steps, default=-1) >= cfg.n_steps:
+        raise BadInput(f"profile_steps={cfg.profile_steps}: the last step must be below n_steps={cfg.n_steps}")
 
 
 def resume_rule(key: str) -> str:

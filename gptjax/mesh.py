@@ -8,6 +8,7 @@ torus but not along several at once. `physical` turns the four names into the me
 import functools
 import itertools
 import math
+import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -29,7 +30,7 @@ def make(cfg: MeshConfig, devices: Sequence[Any] | None = None) -> Mesh:
     Slices (devices that no fast network joins) are `replica`s of each other. Raises BadInput, with the nearest possible
     mesh, when the sizes do not fit.
     """
-    found = list(jax.devices() if devices is None else devices)
+    found = list(all_devices() if devices is None else devices)
     n_slices = len({getattr(device, "slice_index", 0) for device in found})
     replica, data, tensor, sequence = resolve(cfg, len(found), n_slices)
     sides = data_sides(torus(found, n_slices), (replica // n_slices, tensor, sequence), data)
@@ -43,6 +44,17 @@ def make(cfg: MeshConfig, devices: Sequence[Any] | None = None) -> Mesh:
     axes = ("replica", *named, "tensor", "sequence")
     # Auto: since JAX 0.9 make_mesh defaults to Explicit, under which FSDP with plain einsum is refused.
     return Mesh(grid, axes, axis_types=(AxisType.Auto,) * len(axes))
+
+
+def all_devices() -> list[Any]:
+    """Every device; raises BadInput where JAX_PLATFORMS names a platform that JAX does not know."""
+    try:
+        return jax.devices()
+    except RuntimeError as error:
+        if "not in the list of known backends" not in str(error):
+            raise
+        asked = os.environ.get("JAX_PLATFORMS", "")
+        raise BadInput(f"JAX_PLATFORMS={asked}: JAX knows no such platform; it is one of cpu, cuda, tpu") from error
 
 
 def within(on: Mesh, f: Callable[..., Any]) -> Callable[..., Any]:

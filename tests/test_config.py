@@ -115,7 +115,7 @@ BROKEN = [  # lines of a config file after `c = base.get_config()`, what the mes
     ("c.n_steps = undefined", ["NameError", "undefined"]),
     ("c.n_steps = 1 // 0", ["ZeroDivisionError"]),
     ("open('no_such_file')", ["no_such_file"]),
-    ("c = None", ["NoneType"]),
+    ("c = None", ["get_config() returned None"]),
 ]
 
 

@@ -16,7 +16,7 @@ from jax.sharding import Mesh
 
 from gptjax import config, mesh
 from gptjax.commands.screen import Screen
-from gptjax.config import BadInput, Config
+from gptjax.config import Config
 from gptjax.data import batches, prepared
 from gptjax.data.batches import Batch, Batches, Checksums, Prefetch
 from gptjax.data.prepared import Prepared
@@ -24,6 +24,7 @@ from gptjax.evaluation import likelihood
 from gptjax.generation import decode
 from gptjax.model import choice
 from gptjax.planning import flops, measured
+from gptjax.runs import workdir as directory
 from gptjax.runs.log import RunLog, environment, read_header
 from gptjax.training import checkpoint, hosts, loop, resume, sharding, source, step
 from gptjax.training.checkpoint import Checkpoints
@@ -63,10 +64,10 @@ class Opened(NamedTuple):
         return {"config": config.to_dict(self.asked), **self.data.fingerprints}
 
 
-def run(file: str, overrides: list[str], workdir: str, change_optimizer: bool) -> int:
+def run(load: Callable[[], Config], workdir: str, change_optimizer: bool) -> int:
     """Trains, or goes on training, the run in `workdir`; returns the exit code. Raises BadInput and Diverged."""
     lock = RunLock(workdir.rstrip("/"))
-    opening = lambda: open_run(config.load(file, overrides), lock, change_optimizer)
+    opening = lambda: open_run(load(), lock, change_optimizer)
     with Stop() as stop, contextlib.closing(lock):
         opened = hosts.agreed(opening, lambda opened: opened.shared)
         cfg = opened.cfg
@@ -81,8 +82,7 @@ def run(file: str, overrides: list[str], workdir: str, change_optimizer: bool) -
 def open_run(cfg: Config, lock: RunLock, change_optimizer: bool) -> Opened:
     """All that can be refused before the first compile is refused here, by BadInput."""
     workdir = lock.workdir
-    if os.path.isfile(workdir):
-        raise BadInput(f"--workdir={workdir}: is a file; name a directory")
+    directory.check(workdir, cfg.log)
     folder = f"{workdir}/checkpoints"
     saved, past = hosts.of_first(lambda: newest_good(folder, lock), "saved"), read_header(workdir)
     saved_meta = None if saved is None else checkpoint.read_meta(folder, saved)
@@ -96,9 +96,9 @@ def open_run(cfg: Config, lock: RunLock, change_optimizer: bool) -> Opened:
     sharding.check_rows(cfg.batch_size, cfg.accumulate, on)
     step.abstract_state(cfg, on)  # for its refusal of a mesh that does not divide the model
     chosen = choice.resolved(cfg, on)
-    if cfg.init_from:
-        source.locate(cfg.init_from)
     data = prepared.prepare(cfg)
+    if cfg.init_from:
+        source.check_origin(cfg, data.tokenizer)
     opened = Opened(chosen, cfg, workdir, on, rows, data, train_batches(cfg, data, rows), saved, changed)
     if saved_meta is not None:
         resume.check_fingerprints(saved_meta, opened.meta, run=workdir)
@@ -209,9 +209,6 @@ def first_state(opened: Opened, keep: Checkpoints) -> tuple[TrainState, dict | N
     if not cfg.init_from:
         return step.init_state(cfg, on), None
     given = source.open_run(cfg.init_from)
-    resume.check_weights(given.cfg.model, cfg.model, origin=cfg.init_from)
-    if given.tokenizer.fingerprint != opened.data.tokenizer.fingerprint:
-        raise BadInput(f"init_from={cfg.init_from}: its tokenizer is not this run's; set tokenizer.* as that run did")
     weights = jax.device_get(given.params)  # from the host each process can fill its part of a mesh over several
     return step.state_from(weights, cfg, on), {"run": given.run, "step": given.step}
 

@@ -43,7 +43,7 @@ class Tokenizer:
 
     def save(self, folder: pathlib.Path) -> None:
         """Makes the folder one that `load` reads, in one move: a folder that exists is whole."""
-        files = {NAME_FILE: json.dumps({"name": self.name}).encode(), **self.files}
+        files = {NAME_FILE: json.dumps({"name": self.name, "fingerprint": self.fingerprint}).encode(), **self.files}
         if all((folder / name).is_file() and (folder / name).read_bytes() == files[name] for name in files):
             return
         part = folder.with_name(f".{folder.name}.{os.getpid()}")

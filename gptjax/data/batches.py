@@ -17,7 +17,7 @@ from jaxtyping import Float32, Int32, Int64, UInt
 
 from gptjax.config import BadInput
 from gptjax.data.permutation import permuted
-from gptjax.data.shards import Store
+from gptjax.data.store import Store
 
 SHARES = 2**32  # weights of a mixture are rounded to so many parts
 

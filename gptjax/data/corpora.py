@@ -173,11 +173,16 @@ class Tfds(Corpus):
             raise BadInput(
                 f"{self.name}: prepared as TFRecord, not ArrayRecord, in {self.builder.data_path}"
             ) from error
-        for number in range(len(records)):
-            text = records[number][self.field]
-            yield Source(
-                f"{split}/{number}", f"{self.name}, {split} record {number}", functools.partial(io.BytesIO, text)
-            )
+        for number in range(self.builder.info.splits[split].num_examples):
+            where = f"{self.name}, {split} record {number}"
+            try:
+                text = records[number][self.field]
+            except Exception as error:  # the reader of ArrayRecord raises its own; of a truncated file it finds none
+                raise BadInput(
+                    f"{where}: cannot be read from {self.builder.data_path} ({' '.join(str(error).split())[:200]}); "
+                    f"delete it and run: gptjax prepare --corpus={self.name}"
+                ) from error
+            yield Source(f"{split}/{number}", where, functools.partial(io.BytesIO, text))
 
 
 def tfds_builder(name: str) -> Any:  # TFDS's own types are too loose to check against

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import pathlib
+import re
 from collections.abc import Callable, Iterable, Iterator
 from io import BufferedIOBase
 from typing import NamedTuple
@@ -53,8 +54,8 @@ class Corpus:
         stamps = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in self.files]
         key = hashlib.sha256(json.dumps([RULES, self.name, split, stamps]).encode()).hexdigest()
         memory = self.cache / "fingerprints" / f"{key}.json" if self.cache and stamps else None
-        if memory and memory.exists():
-            return json.loads(memory.read_bytes())["sha256"]
+        if memory and (found := remembered(memory)):
+            return found
         digest = hashlib.sha256()
         n_bytes = 0
         for piece in self.documents(split):
@@ -70,6 +71,15 @@ class Corpus:
             part.write_text(json.dumps({"corpus": self.name, "split": split, "sha256": digest.hexdigest()}))
             part.replace(memory)
         return digest.hexdigest()
+
+
+def remembered(memory: pathlib.Path) -> str:
+    """The fingerprint that was written there; empty where there is none, or not a whole one."""
+    try:
+        found = json.loads(memory.read_bytes())["sha256"]
+        return found if re.fullmatch("[0-9a-f]{64}", found) else ""
+    except (OSError, KeyError, TypeError, ValueError, RecursionError):
+        return ""
 
 
 def pieces(source: Source, stream: BufferedIOBase, start: int, stop: int) -> Iterator[Piece]:

@@ -6,10 +6,10 @@ import pathlib
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from gptjax.config import Config
+from gptjax.config import BadInput, Config
 from gptjax.data import corpora, shards, tokenizers
 from gptjax.data.corpora import Corpus
-from gptjax.data.shards import Store
+from gptjax.data.store import FORMAT, Store
 from gptjax.data.tokenizers import Tokenizer
 
 
@@ -36,6 +36,12 @@ class Prepared(NamedTuple):
 def prepare(cfg: Config) -> Prepared:
     """Opens, or makes and caches under `cfg.data.cache`, all that training reads. Raises BadInput."""
     cache = pathlib.Path(cfg.data.cache).expanduser()
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadInput(
+            f"data.cache={cfg.data.cache}: {error.strerror}; name a directory that can be written"
+        ) from error
     opened = {spec: corpora.open_corpus(spec, cache) for spec in cfg.data.corpora}
     tokenizer = make_tokenizer(cfg, list(opened.values()), cache)
     stores = {
@@ -55,7 +61,12 @@ def make_tokenizer(cfg: Config, opened: list[Corpus], cache: pathlib.Path) -> To
 
     if cfg.tokenizer.name not in tokenizers.FROM_TEXT:
         return tokenizers.make(cfg.tokenizer, cfg.model.vocab_size, texts)
-    key = [cfg.tokenizer.name, str(cfg.model.vocab_size), *(corpus.fingerprint("train") for corpus in opened)]
+    key = [
+        str(FORMAT),
+        cfg.tokenizer.name,
+        str(cfg.model.vocab_size),
+        *(corpus.fingerprint("train") for corpus in opened),
+    ]
     folder = cache / "tokenizers" / hashlib.sha256("\n".join(key).encode()).hexdigest()[:32]
     if not folder.exists():
         folder.parent.mkdir(parents=True, exist_ok=True)

@@ -1,18 +1,14 @@
-"""Tokens on disk: a corpus tokenised once into `E doc E doc ... E` (E = end_of_text), in hashed, memory-mapped shards.
+"""Making a store: a corpus tokenised once into `E doc E doc ... E` (E = end_of_text), in shards that store.py reads.
 
-A store is a folder named by the hash of what its tokens depend on: the text, the tokenizer and this format. In it lie
-`tokens-00000.bin`, ... (raw little-endian unsigned integers) and `manifest.json`, written last, so a folder with a
-manifest is complete. Opening compares the size of every file with the manifest; only `verify` reads and hashes them.
+A store is a folder named by the hash of what its tokens depend on: the text, the tokenizer and the format. Its manifest
+is written last, so a folder with a manifest is complete.
 """
 
-import bisect
 import contextlib
 import fcntl
-import functools
 import hashlib
 import itertools
 import json
-import mmap
 import os
 import pathlib
 import sys
@@ -20,59 +16,19 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
-from jaxtyping import Int32, Int64, UInt
+from jaxtyping import Int32
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TimeElapsedColumn
 
 from gptjax.config import BadInput
+from gptjax.data import checks
 from gptjax.data.alphabets import Tokenizer
+from gptjax.data.checks import shard_name
 from gptjax.data.documents import Corpus, Piece
+from gptjax.data.store import FORMAT, Store, check_sizes, open_store, signed
 
-FORMAT = 1  # of the files; raise it when their meaning changes, and every store is built anew
 SHARD_TOKENS = 2**26  # in each file but the last
 GROUP_CHARS = 2**22  # of text tokenised at once: bounds memory; Rust tokenizers encode its pieces in parallel
-OPEN_MAPS = 64  # memory maps a store keeps open, as each holds a file descriptor; opening another takes 30 microseconds
-
-
-class Store:
-    """A stream of tokens, memory-mapped from the shards of a folder; `manifest` says where they came from."""
-
-    def __init__(self, folder: pathlib.Path, manifest: dict):
-        self.folder, self.manifest = folder, manifest
-        self.n_tokens: int = manifest["n_tokens"]
-        self.dtype = np.dtype(manifest["dtype"]).newbyteorder("<")
-        self.borders = [0, *itertools.accumulate(shard["n_tokens"] for shard in manifest["shards"])]
-        self.shard = functools.lru_cache(OPEN_MAPS)(self.open_shard)
-
-    def open_shard(self, index: int) -> mmap.mmap:
-        with (self.folder / shard_name(index)).open("rb") as stream:
-            mapped = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
-        mapped.madvise(mmap.MADV_RANDOM)  # or a first touch reads the disk's read-ahead too: 8 MiB where measured
-        return mapped
-
-    def stored(self, start: int, stop: int) -> bytes:
-        """Tokens `start` to `stop`, or to the end of the stream where that comes first, as they lie in the files."""
-        found, size = b"", self.dtype.itemsize
-        while start < min(stop, self.n_tokens):
-            index = bisect.bisect_right(self.borders, start) - 1
-            border, end = self.borders[index], min(stop, self.borders[index + 1])
-            found += self.shard(index)[(start - border) * size : (end - border) * size]
-            start = end
-        return found
-
-    def read(self, start: int, stop: int) -> Int32[np.ndarray, " n"]:
-        """Tokens `start` to `stop`, or to the end of the stream where that comes first."""
-        return np.frombuffer(self.stored(start, stop), self.dtype).astype(np.int32)
-
-    def windows(self, starts_B: Int64[np.ndarray, " B"], length: int) -> UInt[np.ndarray, "B L"]:
-        """The `length` tokens from each start, of `dtype`; past the end of the stream stands end_of_text.
-
-        Joined as bytes: for windows of 257 tokens that is twice as fast as a slice of an array for each.
-        """
-        padding = np.full(length, self.manifest["end_of_text"], self.dtype).tobytes()
-        rows = [self.stored(start, start + length) for start in starts_B.tolist()]
-        found = b"".join(row + padding[len(row) :] for row in rows)
-        return np.frombuffer(found, self.dtype).reshape(-1, length)
 
 
 def build(corpus: Corpus, split: str, tokenizer: Tokenizer, cache: pathlib.Path, *, progress: bool = True) -> Store:
@@ -97,55 +53,6 @@ def build(corpus: Corpus, split: str, tokenizer: Tokenizer, cache: pathlib.Path,
     return open_store(folder)
 
 
-def open_store(folder: pathlib.Path) -> Store:
-    """A finished store; raises BadInput where the manifest or the size of a file is wrong."""
-    file = folder / "manifest.json"
-    if not file.is_file():
-        raise BadInput(f"{folder} is not a token store: it has no manifest.json")
-    try:
-        manifest = json.loads(file.read_bytes())
-        found = manifest["format"]
-    except (KeyError, TypeError, ValueError) as error:
-        raise BadInput(f"{file} is damaged: not a manifest; delete {folder} to build it again") from error
-    if found != FORMAT:
-        raise BadInput(f"{file} has format {found!r}, this version reads {FORMAT}; delete {folder} to build it again")
-    check_sizes(folder, manifest["shards"], np.dtype(manifest["dtype"]))
-    total = sum(shard["n_tokens"] for shard in manifest["shards"])
-    if total != manifest["n_tokens"]:
-        raise BadInput(f"{file} is damaged: its shards hold {total} tokens, not {manifest['n_tokens']}")
-    return Store(folder, manifest)
-
-
-def verify(store: Store) -> None:
-    """Reads every shard; raises BadInput naming the first whose hash is not the manifest's."""
-    for shard in store.manifest["shards"]:
-        file = store.folder / shard["file"]
-        with file.open("rb") as stream:
-            found = hashlib.file_digest(stream, "sha256").hexdigest()
-        if found != shard["sha256"]:
-            raise BadInput(
-                f"{file} is damaged: its sha256 is {found}, not {shard['sha256']}; "
-                f"delete {store.folder} to build it again"
-            )
-
-
-def check_sizes(folder: pathlib.Path, shards: list[dict], dtype: np.dtype) -> None:
-    for index, shard in enumerate(shards):
-        file, expected = folder / shard_name(index), shard["n_tokens"] * dtype.itemsize
-        if shard["file"] != file.name:
-            raise BadInput(f"{folder} is damaged: shard {index} is called {shard['file']!r}, not {file.name!r}")
-        found = file.stat().st_size if file.is_file() else 0
-        if found != expected:
-            raise BadInput(
-                f"{file} is damaged: {found} bytes, expected {expected} for {shard['n_tokens']} tokens; "
-                f"delete {folder} to build it again"
-            )
-
-
-def shard_name(index: int) -> str:
-    return f"tokens-{index:05d}.bin"
-
-
 def tokenise(corpus: Corpus, split: str, tokenizer: Tokenizer, folder: pathlib.Path, progress: bool) -> None:
     """Writes the shards and then the manifest of a folder, going on from its journal if it has one."""
     dtype = np.min_scalar_type(tokenizer.vocab_size - 1)  # uint8, uint16 or uint32
@@ -153,7 +60,6 @@ def tokenise(corpus: Corpus, split: str, tokenizer: Tokenizer, folder: pathlib.P
     if done["n_bytes"] == 0:
         raise BadInput(f"corpus {corpus.name}: its {split} split holds no text")
     manifest = {
-        "format": FORMAT,
         "corpus": corpus.name,
         "split": split,
         "tokenizer": tokenizer.name,
@@ -165,8 +71,14 @@ def tokenise(corpus: Corpus, split: str, tokenizer: Tokenizer, folder: pathlib.P
         "end_of_text": tokenizer.end_of_text,
         "shards": done["shards"],
     }
-    write_json(folder / "manifest.json", manifest)
+    write_manifest(folder, manifest)
     (folder / "journal.json").unlink(missing_ok=True)
+
+
+def write_manifest(folder: pathlib.Path, manifest: dict) -> None:
+    """Makes the shards that lie in a folder a store; the format and the hashes are added."""
+    sums = hashlib.sha256((folder / checks.NAME).read_bytes()).hexdigest()
+    write_json(folder / "manifest.json", signed({"format": FORMAT, **manifest, "checks_sha256": sums}))
 
 
 def write_shards(
@@ -183,7 +95,7 @@ def write_shards(
         done = json.loads(journal.read_bytes())
         check_sizes(folder, done["shards"], dtype)
     shards, to_drop = done["shards"], done["n_extra"]
-    shard = OpenShard(folder, len(shards), dtype)
+    shard = OpenShard(folder, shards, dtype)
     with progress_line(f"tokenising {corpus.name}/{split}", progress) as show:
         for pieces, ids in encoded(corpus, split, tokenizer, done["n_pieces"]):
             start = min(to_drop, len(ids))
@@ -193,7 +105,7 @@ def write_shards(
                 shard.write(ids[start:stop])
                 shards.append(shard.finish())
                 write_json(journal, done | {"n_extra": stop})
-                shard, start = OpenShard(folder, len(shards), dtype), stop
+                shard, start = OpenShard(folder, shards, dtype), stop
             shard.write(ids[start:])
             done["n_pieces"] += len(pieces)
             done["n_documents"] += sum(piece.first for piece in pieces)
@@ -246,21 +158,24 @@ def groups(pieces: Iterable[Piece]) -> Iterator[list[Piece]]:
 class OpenShard:
     """A shard being written. It counts as finished when the journal or the manifest names it, and not before."""
 
-    def __init__(self, folder: pathlib.Path, index: int, dtype: np.dtype):
-        self.file, self.dtype = folder / shard_name(index), dtype.newbyteorder("<")
+    def __init__(self, folder: pathlib.Path, before: list[dict], dtype: np.dtype):
+        self.file, self.dtype = folder / shard_name(len(before)), dtype.newbyteorder("<")
+        self.checks_at = 4 * sum(checks.n_blocks(shard["n_tokens"] * dtype.itemsize) for shard in before)
         self.file.unlink(missing_ok=True)  # what a process wrote before it was killed
-        self.hash, self.n_tokens = hashlib.sha256(), 0
+        self.hash, self.sums, self.n_tokens = hashlib.sha256(), checks.Sums(), 0
 
     def write(self, ids: Int32[np.ndarray, " n"]) -> None:
         data = ids.astype(self.dtype).tobytes()
         with self.file.open("ab") as stream:
             stream.write(data)
         self.hash.update(data)
+        self.sums.add(data)
         self.n_tokens += len(ids)
 
     def finish(self) -> dict:
         with self.file.open("rb+") as stream:
             os.fsync(stream.fileno())
+        checks.append(self.file.parent, self.checks_at, self.sums.packed())
         return {"file": self.file.name, "n_tokens": self.n_tokens, "sha256": self.hash.hexdigest()}
 
 

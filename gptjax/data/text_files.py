@@ -13,6 +13,7 @@ from gptjax.data.documents import Corpus, Piece, Source, divided
 
 AS_TEXT = (".txt", ".md", ".py")
 WITH_FIELD = (".jsonl", ".parquet")
+LINE_BYTES = 2**28  # of JSON lines, which are read whole
 
 
 class TextFiles(Corpus):
@@ -95,13 +96,15 @@ def nearest(pattern: str) -> str:
 def json_lines(file: pathlib.Path, field: str) -> Iterator[tuple[int, str, str]]:
     """(line number, its name in errors, text) of each line that is not blank."""
     with file.open("rb") as stream:
-        for number, line in enumerate(stream, 1):
+        for number, line in enumerate(iter(lambda: stream.readline(LINE_BYTES + 1), b""), 1):
             where = f"{file}, line {number}"
+            if len(line) > LINE_BYTES:
+                raise BadInput(f"{where}: longer than {LINE_BYTES:,} bytes; a line is one document")
             if not line.strip():
                 continue
             try:
                 row = json.loads(line)
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise BadInput(f"{where}: not JSON ({error})") from error
             if not isinstance(row, dict) or field not in row:
                 has = f"it has {', '.join(row)}" if isinstance(row, dict) else "it is no object"

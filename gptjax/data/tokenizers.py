@@ -4,6 +4,7 @@ A tokenizer is a name and the few files that define it; `save` and `load` move t
 folder and nothing is pickled. What it encodes, it decodes to the same characters.
 """
 
+import difflib
 import functools
 import json
 import pathlib
@@ -45,9 +46,29 @@ def make(cfg: TokenizerConfig, vocab_size: int, texts: Callable[[], Iterable[str
 
 
 def load(folder: pathlib.Path) -> Tokenizer:
-    """The tokenizer that `save` wrote there; raises BadInput where there is none."""
+    """The tokenizer that `save` wrote there; raises BadInput where there is none, or it cannot be read."""
     if not (folder / NAME_FILE).is_file():
         raise BadInput(f"{folder}: no tokenizer there ({NAME_FILE} is missing)")
-    name = json.loads((folder / NAME_FILE).read_bytes())["name"]
+    name, fingerprint = saved_name(folder / NAME_FILE)
     files = {file.name: file.read_bytes() for file in sorted(folder.iterdir()) if file.name != NAME_FILE}
-    return FROM_FILES[name](files)
+    try:
+        made = FROM_FILES[name](files)
+    except Exception as error:  # the libraries each raise their own
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        raise BadInput(f"{folder} is damaged: no {name} tokenizer ({reason})") from error
+    if made.fingerprint != fingerprint:
+        raise BadInput(f"{folder} is damaged: its files are not those of the {name} tokenizer that was saved there")
+    return made
+
+
+def saved_name(file: pathlib.Path) -> tuple[str, str]:
+    """The name and the fingerprint of the tokenizer that was saved beside it."""
+    try:
+        saved = json.loads(file.read_bytes())
+        name, fingerprint = saved["name"], saved["fingerprint"]
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        raise BadInput(f"{file} is damaged: it names no tokenizer") from error
+    if name not in FROM_FILES:
+        near = difflib.get_close_matches(str(name), FROM_FILES, n=1, cutoff=0.0)[0]
+        raise BadInput(f"{file}: no tokenizer is called {name!r}; did you mean {near!r}?")
+    return name, fingerprint

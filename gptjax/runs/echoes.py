@@ -1,7 +1,9 @@
 """Copies of metrics.jsonl for those who watch runs elsewhere: TensorBoard, Weights & Biases, trackio."""
 
 import importlib
+import importlib.util
 import re
+import sys
 from collections.abc import Mapping
 from types import ModuleType
 
@@ -12,8 +14,6 @@ class TensorBoard:
     """Event files in RUN/tensorboard/."""
 
     def __init__(self, workdir: str):
-        if "://" in workdir:
-            raise BadInput(f"log.tensorboard=True needs a local --workdir, not {workdir}")
         import tensorboardX
 
         self.writer = tensorboardX.SummaryWriter(f"{workdir}/tensorboard")
@@ -40,8 +40,23 @@ class Online:
         self.service.finish()
 
 
+def check(cfg: LogConfig, workdir: str) -> None:
+    """Raises BadInput where an echo that the config asks for cannot be: its package is missing, or a folder for it."""
+    if cfg.tensorboard and "://" in workdir:
+        raise BadInput(f"log.tensorboard=True needs a local --workdir, not {workdir}")
+    for project, package, key in [
+        (cfg.wandb_project, "wandb", "log.wandb_project"),
+        (cfg.trackio_project, "trackio", "log.trackio_project"),
+    ]:
+        if project and package not in sys.modules and importlib.util.find_spec(package) is None:
+            raise missing(package, key)
+
+
 def make(cfg: LogConfig, workdir: str, header: Mapping) -> list[TensorBoard | Online]:
-    """The echoes that the config asks for; `header` is run.json, whose `started` tells a run from its namesakes."""
+    """The echoes that the config asks for; `header` is run.json, whose `started` tells a run from its namesakes.
+
+    Raises BadInput like `check`."""
+    check(cfg, workdir)
     made: list[TensorBoard | Online] = [TensorBoard(workdir)] if cfg.tensorboard else []
     identity = re.sub(r"[^A-Za-z0-9-]", "-", f"{header['name']}-{header['started']}")
     if cfg.wandb_project:
@@ -72,4 +87,8 @@ def installed(package: str, key: str) -> ModuleType:
     try:
         return importlib.import_module(package)
     except ImportError as error:
-        raise BadInput(f"{key} needs the package {package}: pip install 'gptjax[{package}]'") from error
+        raise missing(package, key) from error
+
+
+def missing(package: str, key: str) -> BadInput:
+    return BadInput(f"{key} needs the package {package}: pip install 'gptjax[{package}]'")

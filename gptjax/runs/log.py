@@ -24,7 +24,7 @@ from typing import Any
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
-from gptjax.config import BadInput, LogConfig
+from gptjax.config import BadInput, LogConfig, without_password
 from gptjax.runs import echoes
 from gptjax.runs.faults import told_of_storage
 
@@ -158,10 +158,21 @@ def file_system(workdir: str) -> tuple[Any, str]:
 
 
 def read_header(workdir: str) -> dict | None:
-    """The run.json of a run directory; None where there is none."""
+    """The run.json of a run directory; None where there is none. Raises BadInput where it is damaged."""
     fs, root = file_system(workdir)
     path = f"{root}/run.json"
-    return json.loads(fs.cat_file(path)) if fs.exists(path) else None
+    if not fs.exists(path):
+        return None
+    try:
+        found = json.loads(fs.cat_file(path))
+        datetime.datetime.fromisoformat(found["started"])
+        if not isinstance(found["config"], dict) or not isinstance(found["sessions"], list):
+            raise TypeError
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        raise BadInput(
+            f"{path} is damaged: not the record of a run; move it away, and the checkpoints say how to go on"
+        ) from error
+    return found
 
 
 def write_whole(fs: fsspec.AbstractFileSystem, path: str, content: bytes) -> None:
@@ -202,7 +213,7 @@ def environment() -> dict:
     """
     commit, dirty = git_state(pathlib.Path(__file__).parents[1])
     return {
-        "command": shlex.join(sys.argv),
+        "command": without_password(shlex.join(sys.argv)),
         "git_commit": commit,
         "git_dirty": dirty,
         "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},

@@ -100,7 +100,7 @@ def explicit(env: Mapping[str, str]) -> Place:
     if process >= n_processes:
         raise BadInput(f"{OWN}={process}: must be below {NUMBER}={n_processes}")
     host, _, port = env[COORDINATOR].rpartition(":")
-    if not host or not port.isdigit() or not 0 < int(port) < 65536:
+    if not host or not port.isdecimal() or not 0 < int(port) < 65536:
         raise BadInput(f"{COORDINATOR}={env[COORDINATOR]}: must be host:port, as in 10.0.0.1:8476")
     return Place(env[COORDINATOR], n_processes, process, chosen_devices(env) or [])
 
@@ -162,7 +162,7 @@ def chosen_devices(env: Mapping[str, str]) -> list[int] | None:
 
 
 def number(env: Mapping[str, str], name: str, *, least: int) -> int:
-    if not env[name].isdigit() or int(env[name]) < least:
+    if not env[name].isdecimal() or int(env[name]) < least:
         raise BadInput(f"{name}={env[name]}: must be a number of at least {least}")
     return int(env[name])
 

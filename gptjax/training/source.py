@@ -4,7 +4,8 @@ import dataclasses
 import functools
 import pathlib
 import tempfile
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple, TypeVar
 
 import jax
 
@@ -15,7 +16,9 @@ from gptjax.data.tokenizers import Tokenizer
 from gptjax.model import gpt
 from gptjax.runs.faults import told_of_storage
 from gptjax.runs.log import file_system
-from gptjax.training import checkpoint
+from gptjax.training import checkpoint, resume
+
+Found = TypeVar("Found")
 
 
 class Source(NamedTuple):
@@ -30,25 +33,39 @@ def open_run(path: str) -> Source:
     """The weights of a run's newest good checkpoint, or of the one named, wherever they were trained. Raises BadInput.
 
     A kernel that the run was forced to is not kept: this device may not have it."""
-    run, step = locate(path)
-    if step is not None:
-        return open_step(run, step)
-    found = checkpoint.newest_good(f"{run}/checkpoints", functools.partial(open_step, run))
-    if found is None:
-        raise BadInput(f"{path}: has no checkpoint yet; `gptjax train --workdir={path}` makes one")
-    return found
+    return chosen(path, open_step)
 
 
 def open_step(run: str, step: int) -> Source:
     folder = f"{run}/checkpoints"
-    if step not in checkpoint.steps(folder):
-        raise BadInput(f"{folder}/{step}: no such checkpoint; there are {checkpoint.steps(folder)}")
     cfg = config.from_dict(checkpoint.read_meta(folder, step)["config"])
     cfg = dataclasses.replace(cfg, model=dataclasses.replace(cfg.model, attention="auto"))
-    shapes = jax.eval_shape(functools.partial(gpt.init, cfg=cfg.model), jax.random.key(0))
+    shapes = jax.eval_shape(lambda: gpt.init(jax.random.key(0), cfg.model))
     field = "ema" if cfg.optim.ema_decay else "params"
     params = checkpoint.restore_fields(folder, {field: shapes}, step)[0][field]
     return Source(cfg, read_tokenizer(run), params, run, step)
+
+
+def chosen(path: str, opened: Callable[[str, int], Found]) -> Found:
+    """What `opened(run, step)` gives for the checkpoint that is named, or for the newest good one. Raises BadInput."""
+    run, step = locate(path)
+    there = checkpoint.steps(f"{run}/checkpoints")
+    if step is not None and step not in there:
+        raise BadInput(f"{path}: the run has no checkpoint {step}; it has {', '.join(map(str, there))}")
+    if step is not None:
+        return opened(run, step)
+    found = checkpoint.newest_good(f"{run}/checkpoints", functools.partial(opened, run))
+    if found is None:
+        raise BadInput(f"{path}: has no checkpoint yet; `gptjax train --workdir={run}` makes one")
+    return found
+
+
+def check_origin(cfg: Config, tokenizer: Tokenizer) -> None:
+    """Raises BadInput where the weights that `init_from` names are not of the model and the tokenizer asked for."""
+    saved = chosen(cfg.init_from, lambda run, step: checkpoint.read_meta(f"{run}/checkpoints", step))
+    resume.check_weights(config.from_dict(saved["config"]).model, cfg.model, origin=cfg.init_from)
+    if saved["tokenizer"] != tokenizer.fingerprint:
+        raise BadInput(f"init_from={cfg.init_from}: its tokenizer is not this run's; set tokenizer.* as that run did")
 
 
 def write_tokenizer(tokenizer: Tokenizer, run: str) -> None:

@@ -43,7 +43,7 @@ def with_optimizer(params: dict, cfg: Config) -> TrainState:
 
 def abstract_state(cfg: Config, mesh: Mesh) -> TrainState:
     """Shapes, types and places of the state; nothing is allocated. Raises BadInput where the mesh does not fit it."""
-    shapes = jax.eval_shape(functools.partial(first_state, cfg=cfg), jax.random.key(0))
+    shapes = jax.eval_shape(lambda: first_state(jax.random.key(0), cfg))  # even a key would be compiled for
     places = sharding.of_state(shapes, shapes.params, mesh)
     return jax.tree.map(lambda x, at: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=at), shapes, places)
 

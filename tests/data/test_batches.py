@@ -1,6 +1,4 @@
 import functools
-import hashlib
-import json
 import threading
 
 import jax
@@ -11,6 +9,7 @@ from grain.experimental import index_shuffle
 from gptjax.config import BadInput
 from gptjax.data import batches, shards
 from gptjax.data.batches import Batch, Batches, Prefetch
+from gptjax.data.store import Store, open_store
 
 FAR = 10**9  # a step; with 4,096 rows its indices need 42 bits
 
@@ -19,14 +18,13 @@ def store_of(folder, ids, end_of_text=0, shard_tokens=1000, corpus="fake"):
     """A store of given tokens, written by hand."""
     folder.mkdir(parents=True)
     entries = []
-    for index, start in enumerate(range(0, len(ids), shard_tokens)):
-        data = np.asarray(ids[start : start + shard_tokens]).astype("<u4").tobytes()
-        (folder / shards.shard_name(index)).write_bytes(data)
-        sha256 = hashlib.sha256(data).hexdigest()
-        entries.append({"file": shards.shard_name(index), "n_tokens": len(data) // 4, "sha256": sha256})
-    manifest = {"format": shards.FORMAT, "corpus": corpus, "split": "train", "dtype": "uint32", "n_tokens": len(ids)}
-    (folder / "manifest.json").write_text(json.dumps(manifest | {"end_of_text": end_of_text, "shards": entries}))
-    return shards.open_store(folder)
+    for start in range(0, len(ids), shard_tokens):
+        shard = shards.OpenShard(folder, entries, np.dtype("uint32"))
+        shard.write(np.array(ids[start : start + shard_tokens], np.int32))
+        entries.append(shard.finish())
+    manifest = {"corpus": corpus, "split": "train", "dtype": "uint32", "n_tokens": len(ids)}
+    shards.write_manifest(folder, manifest | {"end_of_text": end_of_text, "shards": entries})
+    return open_store(folder)
 
 
 @pytest.fixture(scope="module")
@@ -122,8 +120,8 @@ def test_equal_stores_of_a_mixture_have_different_orders(counting):
 @pytest.mark.parametrize("step", [0, 1_000_000, FAR])
 def test_a_step_reads_its_own_windows_and_no_more(counting, monkeypatch, step):
     n_read = []
-    stored = shards.Store.stored
-    monkeypatch.setattr(shards.Store, "stored", lambda self, i, j: n_read.append(j - i) or stored(self, i, j))
+    stored = Store.stored
+    monkeypatch.setattr(Store, "stored", lambda self, i, j: n_read.append(j - i) or stored(self, i, j))
     make([counting, counting], batch_size=4096, rows=range(100, 110))(step)
     assert n_read == [17] * 10
 

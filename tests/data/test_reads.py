@@ -4,7 +4,8 @@ import pathlib
 
 import pytest
 
-from gptjax.data import corpora, shards
+from gptjax.config import BadInput
+from gptjax.data import corpora, shards, text_files
 from gptjax.data.alphabets import Bytes
 from gptjax.data.corpora import open_corpus
 
@@ -30,3 +31,10 @@ def test_reading_a_window_asks_the_disk_for_no_more_than_it(tmp_path):
     store.read(0, 5)
     maps = pathlib.Path("/proc/self/smaps").read_text().split(f"{store.folder}/tokens-00000.bin\n")
     assert len(maps) == 2 and "rr" in maps[1].partition("VmFlags:")[2].splitlines()[0].split()
+
+
+def test_a_json_line_is_not_read_beyond_the_longest_that_is_taken(tmp_path, monkeypatch):
+    monkeypatch.setattr(text_files, "LINE_BYTES", 100)
+    (tmp_path / "a.jsonl").write_text('{"text": "short"}\n{"text": "' + "long" * 50 + '"}\n')
+    with pytest.raises(BadInput, match=r"a\.jsonl, line 2: longer than 100 bytes"):
+        list(open_corpus(f"text:{tmp_path}/a.jsonl").documents("train"))

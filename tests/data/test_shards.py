@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import pathlib
 import re
 import resource
@@ -17,6 +16,7 @@ from gptjax.config import BadInput
 from gptjax.data import shards
 from gptjax.data.alphabets import Bytes, Tokenizer, characters_of
 from gptjax.data.documents import Corpus, Piece
+from gptjax.data.store import open_store, verify
 
 SAMPLE = ["To be, or not to be", "", "naïve café ☃", "x", "a longer document " * 9]
 
@@ -88,7 +88,7 @@ def test_the_stream_is_every_document_opened_and_the_last_closed(tmp_path, monke
     counts = {key: store.manifest[key] for key in ("n_tokens", "n_documents", "n_bytes")}
     assert counts == {"n_tokens": len(expected), "n_documents": 5, "n_bytes": sum(len(t.encode()) for t in SAMPLE)}
     assert [shard["n_tokens"] for shard in store.manifest["shards"][:-1]] == [shard_tokens] * (len(store.borders) - 2)
-    shards.verify(store)
+    verify(store)
 
 
 @pytest.mark.parametrize("tokenizer", [Bytes({}), characters_of(SAMPLE[:3])])
@@ -139,7 +139,7 @@ def test_a_build_goes_on_after_its_finished_shards(tmp_path, small, dies_after):
     finished = {file: file.stat().st_ino for file in finished_shards(tmp_path / "cut")}
     cut = shards.build(corpus, "train", rest, tmp_path / "cut")
     assert cut.manifest == whole.manifest
-    shards.verify(cut)
+    verify(cut)
     assert all(file.stat().st_ino == inode for file, inode in finished.items())
     n_bytes_of = lambda texts: sum(len(text.encode()) + 1 for text in texts)
     assert (
@@ -172,9 +172,9 @@ def test_a_killed_build_ends_like_one_that_was_left_alone(tmp_path):
     finished = len(finished_shards(tmp_path / "cut"))
     again, alone = child("fast", tmp_path / "cut"), child("fast", tmp_path / "alone")
     n_again, n_alone = (int(process.communicate(timeout=60)[0]) for process in (again, alone))
-    cut, whole = (shards.open_store(next((tmp_path / name).iterdir())) for name in ("cut", "alone"))
+    cut, whole = (open_store(next((tmp_path / name).iterdir())) for name in ("cut", "alone"))
     assert cut.manifest == whole.manifest and finished >= 5
-    shards.verify(cut)
+    verify(cut)
     assert n_alone == 400 and n_again <= 400 - 10 * (finished - 2)
 
 
@@ -183,7 +183,7 @@ def test_processes_that_build_one_store_at_once_tokenise_it_once(tmp_path):
     counts = sorted(int(process.communicate(timeout=60)[0]) for process in builders)
     assert counts == [0, 0, 400]
     (folder,) = tmp_path.iterdir()
-    shards.verify(shards.open_store(folder))
+    verify(open_store(folder))
 
 
 def test_a_text_larger_than_memory_may_be_tokenised(tmp_path):
@@ -212,74 +212,6 @@ def run_child(task, cache):
     tokenizer = Slow()
     shards.build(Fake([f"{i:099}" for i in range(400)]), "train", tokenizer, cache)
     return (len(tokenizer.seen),)
-
-
-@pytest.fixture
-def store(tmp_path, small):
-    return shards.build(Fake(SAMPLE), "train", Bytes({}), tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("damage", "words"),
-    [
-        (lambda file: os.truncate(file, 63), "63 bytes, expected 64"),
-        (lambda file: os.truncate(file, 65), "65 bytes, expected 64"),
-        (lambda file: file.unlink(), "0 bytes, expected 64"),
-    ],
-)
-def test_a_shard_of_the_wrong_size_is_named_with_both_sizes(store, damage, words):
-    damage(store.folder / "tokens-00001.bin")
-    with pytest.raises(BadInput, match=f"tokens-00001.bin is damaged: {words}"):
-        shards.open_store(store.folder)
-
-
-def test_every_flipped_bit_is_found_by_its_hash(store):
-    file = store.folder / "tokens-00002.bin"
-    good = file.read_bytes()
-    for at in range(0, len(good), 5):
-        file.write_bytes(good[:at] + bytes([good[at] ^ 4]) + good[at + 1 :])
-        with pytest.raises(BadInput, match="tokens-00002.bin is damaged: its sha256"):
-            shards.verify(shards.open_store(store.folder))
-
-
-def test_shards_in_the_wrong_order_are_found(store):
-    manifest = json.loads((store.folder / "manifest.json").read_bytes())
-    manifest["shards"][:2] = manifest["shards"][1::-1]
-    (store.folder / "manifest.json").write_text(json.dumps(manifest))
-    with pytest.raises(BadInput, match="shard 0 is called 'tokens-00001.bin'"):
-        shards.open_store(store.folder)
-
-
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ("{", "manifest.json is damaged"),
-        ("[]", "manifest.json is damaged"),
-        ('{"format": 99}', "format 99, .* reads 1"),
-    ],
-)
-def test_a_manifest_that_cannot_be_read_is_named(store, text, words):
-    (store.folder / "manifest.json").write_text(text)
-    with pytest.raises(BadInput, match=words):
-        shards.open_store(store.folder)
-
-
-def test_a_folder_without_a_manifest_is_no_store(tmp_path):
-    with pytest.raises(BadInput, match=re.escape(f"{tmp_path} is not a token store")):
-        shards.open_store(tmp_path)
-
-
-def test_tokens_beyond_two_to_the_31_are_read_where_they_stand(tmp_path):
-    n = 3 * 10**9  # bytes of a sparse file, which take no room on disk
-    with (tmp_path / "tokens-00000.bin").open("wb") as file:
-        file.truncate(n)
-        file.seek(n - 4)
-        file.write(bytes([1, 2, 3, 4]))
-    entry = {"file": "tokens-00000.bin", "n_tokens": n, "sha256": ""}
-    manifest = {"format": shards.FORMAT, "dtype": "uint8", "n_tokens": n, "end_of_text": 9, "shards": [entry]}
-    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
-    store = shards.open_store(tmp_path)
-    assert store.windows(np.array([n - 5, n - 2]), 5).tolist() == [[0, 1, 2, 3, 4], [3, 4, 9, 9, 9]]
 
 
 def test_only_a_long_build_says_so_away_from_a_terminal(tmp_path, capsys, monkeypatch):
