@@ -56,6 +56,7 @@ def killed(saver, work: pathlib.Path, errors, rng: np.random.Generator, i: int) 
     wait_for = AIMS[i % len(AIMS)]
     while wait_for and time.monotonic() < deadline and not glob.glob(f"{run}/checkpoints/{wait_for}"):
         time.sleep(0.0001)
+    assert time.monotonic() < deadline, f"{wait_for} never came up"
     time.sleep(rng.uniform(0, 0.001 if wait_for else 0.2))
     os.kill(pid, signal.SIGKILL)
     assert saver.stdout.readline() == "gone\n"
