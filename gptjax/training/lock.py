@@ -13,10 +13,10 @@ import socket
 import sys
 
 from gptjax.config import BadInput
+from gptjax.runs.workdir import wrong_place
 
 NAME = "lock"
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
-READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 class RunLock:
@@ -30,12 +30,9 @@ class RunLock:
         if self.file is not None or "://" in self.workdir:
             return
         path = pathlib.Path(self.workdir).expanduser() / NAME
-        try:
+        with wrong_place(f"--workdir={self.workdir}"):
             path.parent.mkdir(parents=True, exist_ok=True)
             file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        except OSError as error:
-            what = "is read-only" if error.errno in READ_ONLY else os.strerror(error.errno or 0)
-            raise BadInput(f"--workdir={self.workdir}: {what}; name a directory that this user can write") from error
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:

@@ -2,6 +2,7 @@
 reads, with a pickle planted in its place, and says as JSON what the interpreter was asked to execute meanwhile.
 """
 
+import ast
 import contextlib
 import dataclasses
 import json
@@ -59,7 +60,7 @@ class Listener:
         sys.addaudithook(self.hear)
 
     def hear(self, event: str, args: tuple) -> None:
-        if self.on and event in EXECUTING and not importing() and not making_a_class():
+        if self.on and event in EXECUTING and not importing() and not of_the_library():
             self.heard.append(f"{event} {str(args)[:200]} in {caller()}")
 
 
@@ -72,9 +73,10 @@ def caller() -> str:
     return " < ".join(names)
 
 
-def making_a_class() -> bool:
-    """Flax makes its layers' classes when they are used; the standard library writes their methods as text."""
-    return sys._getframe(2).f_code.co_filename == dataclasses.__file__
+def of_the_library() -> bool:
+    """Flax makes its layers' classes when they are used, and dataclasses.py writes their methods as text; ast.py parses
+    (for the carets of a traceback, for one) and executes nothing."""
+    return sys._getframe(2).f_code.co_filename in (dataclasses.__file__, ast.__file__)
 
 
 def importing() -> bool:

@@ -64,7 +64,7 @@ def test_a_damaged_checkpoint_asked_for_by_name_is_refused(damaged, capfd):
 
 def test_a_checkpoint_that_is_not_there_is_refused_with_those_that_are(longer, capfd):
     assert cli.main(["generate", f"--from={longer}/checkpoints/5", "--prompt=a"]) == 2
-    assert "checkpoints/5: no such checkpoint; there are [4, 8]" in capfd.readouterr().err
+    assert "checkpoints/5: the run has no checkpoint 5; it has 4, 8" in capfd.readouterr().err
 
 
 def test_with_no_good_one_left_training_is_refused_again_and_again(damaged, train, capfd):

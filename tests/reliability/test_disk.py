@@ -103,7 +103,7 @@ def test_a_read_only_disk_is_refused_before_any_compile(small_disk, begun, train
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
     assert train(small_disk / "run", 8, 4) == 2
     said = capfd.readouterr().err
-    assert said.count("\n") == 1 and f"--workdir={small_disk}/run: is read-only" in said
+    assert said.count("\n") == 1 and f"--workdir={small_disk}/run: Read-only file system; name a directory" in said
 
 
 @pytest.mark.parametrize("kind", KINDS.values())
