@@ -7,6 +7,7 @@ Exit codes: 0 done, 2 bad input (never retry), 3 diverged (never retry), 75 stop
 import argparse
 import difflib
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 
@@ -50,6 +51,13 @@ def make_parser() -> argparse.ArgumentParser:
         "--change_optimizer",
         action="store_true",
         help="let a resumed run go on with other optim.* keys than it began with",
+    )
+    train.add_argument(
+        "--replay",
+        type=int,
+        metavar="STEP",
+        help="do the updates up to that of batch STEP again from the newest checkpoint before it, print its metrics "
+        "bit by bit, and write nothing",
     )
 
     plan = add(commands, "plan", "tell whether a config fits a machine, and how long it takes", run_plan)
@@ -111,15 +119,18 @@ def run_train(flags: argparse.Namespace, overrides: list[str]) -> int:
 
     hosts.join()
 
-    from gptjax.commands import train
-    from gptjax.training.loop import Diverged
+    from gptjax.commands import replay, train
+    from gptjax.training.divergence import Diverged
 
+    given = flags.config, overrides, flags.workdir, flags.change_optimizer
     try:
-        code = train.run(flags.config, overrides, flags.workdir, flags.change_optimizer)
+        code = train.run(*given) if flags.replay is None else replay.run(*given, flags.replay)
         hosts.wait_for_all()
         return code
     except Diverged as error:
-        print(f"gptjax: diverged: {error}; nothing that is not finite was saved", file=sys.stderr)
+        keys = [f"--config={flags.config}", *(f"--config.{override}" for override in overrides)]
+        again = shlex.join(["gptjax", "train", *keys, f"--workdir={flags.workdir}", f"--replay={error.step}"])
+        print(f"gptjax: diverged: {error}; nothing that is not finite was saved; replay: {again}", file=sys.stderr)
         return DIVERGED
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):

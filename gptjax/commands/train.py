@@ -25,7 +25,7 @@ from gptjax.generation import decode
 from gptjax.model import choice
 from gptjax.planning import flops, measured
 from gptjax.runs.log import RunLog, environment, read_header
-from gptjax.training import checkpoint, hosts, loop, resume, sharding, source, step
+from gptjax.training import checkpoint, divergence, hosts, loop, resume, sharding, source, step
 from gptjax.training.checkpoint import Checkpoints
 from gptjax.training.step import TrainState
 from gptjax.training.stop import Stop
@@ -133,13 +133,19 @@ def train(opened: Opened, stop: Stop) -> int:
             log.write(at, metrics, tokens=at * cfg.batch_tokens)
             screen.show(at, metrics)
 
+        check_state = divergence.make_check(cfg.seed, opened.mesh)
+
+        def save(at: int, state: TrainState, eval_nll: float | None) -> None:
+            check_state(at, state)
+            keep.save(at, state, opened.meta, eval_nll)
+
         tools = loop.Tools(
             update=update,
             batches=ahead,
             evaluate=make_evaluate(opened),
             sample=functools.partial(write_sample, opened, log),
             write=write,
-            save=lambda at, state, nll: keep.save(at, state, opened.meta, nll),
+            save=save,
             check=keep.check,
             wait=keep.wait,
             stop=hosts.together(stop),
