@@ -24,6 +24,7 @@ def get_config() -> ConfigDict:
     c.sample_prompt = "\n"  # text that the samples continue
     c.sample_tokens = 128  # length of a sample
     c.stop_after_s = 0.0  # wall-clock limit in seconds, then save and exit 75; 0 = none
+    c.stuck_after_s = 60.0  # a step that takes so long, and 10 medians, ends the run; a save, 30 times so long; 0 = off
     c.profile_steps = ()  # first and last step to trace for XProf and TensorBoard
 
     c.model = ConfigDict()

@@ -5,13 +5,18 @@ Exit codes: 0 done, 2 bad input (never retry), 3 diverged (never retry), 75 stop
 """
 
 import argparse
+import atexit
+import contextlib
 import difflib
 import os
 import shlex
 import sys
+import time
 from collections.abc import Sequence
+from typing import NoReturn
 
 from gptjax.config import BadInput
+from gptjax.runs.clock import Clock, process_start
 
 BAD_INPUT, DIVERGED = 2, 3
 OUT_OF_MEMORY = (
@@ -25,13 +30,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command; every expected failure ends in one line on stderr and an exit code."""
     if argv is None:
         ask_for_huge_pages()
+    clock = Clock(process_start() if argv is None else time.time())
     parser = make_parser()
-    flags, rest = parser.parse_known_args(argv)
+    flags, rest = parser.parse_known_args(argv, argparse.Namespace(clock=clock))
     try:
-        return flags.command(flags, config_overrides(rest, flags))
+        code = flags.command(flags, config_overrides(rest, flags))
     except BadInput as error:
         print(f"gptjax: {error}", file=sys.stderr)
         return BAD_INPUT
+    if argv is None and flags.name == "train":
+        end(code)
+    return code
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -124,7 +133,7 @@ def run_train(flags: argparse.Namespace, overrides: list[str]) -> int:
 
     given = flags.config, overrides, flags.workdir, flags.change_optimizer
     try:
-        code = train.run(*given) if flags.replay is None else replay.run(*given, flags.replay)
+        code = train.run(*given, flags.clock) if flags.replay is None else replay.run(*given, flags.replay)
         hosts.wait_for_all()
         return code
     except Diverged as error:
@@ -133,9 +142,11 @@ def run_train(flags: argparse.Namespace, overrides: list[str]) -> int:
         print(f"gptjax: diverged: {error}; nothing that is not finite was saved; replay: {again}", file=sys.stderr)
         return DIVERGED
     except jax.errors.JaxRuntimeError as error:
-        if "RESOURCE_EXHAUSTED" not in str(error):
-            raise
-        raise BadInput(OUT_OF_MEMORY) from error
+        if "RESOURCE_EXHAUSTED" in str(error):
+            raise BadInput(OUT_OF_MEMORY) from error
+        if jax.process_count() > 1 and any(word in str(error) for word in hosts.LOST):
+            hosts.leave(error)
+        raise
 
 
 def run_plan(flags: argparse.Namespace, overrides: list[str]) -> int:
@@ -184,6 +195,15 @@ def ask_for_huge_pages() -> None:
     if sys.platform == "linux" and "GLIBC_TUNABLES" not in os.environ:
         os.environ["GLIBC_TUNABLES"] = "glibc.malloc.hugetlb=1"
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+
+
+def end(code: int) -> NoReturn:
+    """Ends this process without taking Python and JAX apart, which takes 0.9 s of a run whose files are all closed."""
+    atexit._run_exitfuncs()
+    with contextlib.suppress(OSError):  # nobody may be reading any more
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(code)
 
 
 def start_jax() -> None:

@@ -125,6 +125,7 @@ class Config:
     sample_prompt: str
     sample_tokens: int
     stop_after_s: float
+    stuck_after_s: float
     profile_steps: tuple[int, ...]
     model: ModelConfig
     tokenizer: TokenizerConfig
@@ -158,7 +159,7 @@ CHOICES = {
 AT_LEAST = {  # the smallest value a key takes
     "seed": 0, "n_steps": 1, "batch_tokens": 1, "accumulate": 1,
     "log_every": 1, "eval_every": 0, "eval_tokens": 1, "save_every": 0, "keep_last": 1, "keep_every": 0,
-    "sample_every": 0, "sample_tokens": 1, "stop_after_s": 0,
+    "sample_every": 0, "sample_tokens": 1, "stop_after_s": 0, "stuck_after_s": 0,
     "model.vocab_size": 2, "model.context": 1, "model.n_layers": 1, "model.d_model": 1, "model.n_heads": 1,
     "model.n_kv_heads": 1, "model.d_hidden": 1, "model.rope_base": 1, "model.norm_eps": 0, "model.logit_softcap": 0,
     "model.dropout": 0, "model.pad_vocab_to": 1, "loss.z_weight": 0, "loss.n_chunks": 1,
@@ -172,7 +173,7 @@ AT_MOST_ONE = ("optim.final_lr_fraction", "optim.decay_fraction")
 # What may differ when a run is resumed, and is logged. The optimizer needs --change_optimizer; the rest never may.
 FREE_ON_RESUME = (
     "name", "note", "tags", "n_steps", "accumulate", "*_every", "eval_tokens", "keep_last", "sample_*",
-    "stop_after_s", "profile_steps", "mesh.*", "log.*", "data.cache",
+    "stop_after_s", "stuck_after_s", "profile_steps", "mesh.*", "log.*", "data.cache",
     "model.attention", "model.remat", "model.saved", "model.offloaded", "model.scan", "loss.n_chunks",
 )  # fmt: skip
 OPTIMIZER_ON_RESUME = ("optim.*", "loss.z_weight")

@@ -39,6 +39,7 @@ def run(file: str, overrides: list[str], workdir: str, change_optimizer: bool, a
             check=lambda: None,
             wait=lambda: None,
             stop=lambda: next(to_do, None) is None,
+            clock=lambda kind: None,
             profile_dir="",
         )
         loop.train(only(cfg, at), state, first_step, tools)

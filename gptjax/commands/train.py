@@ -24,11 +24,13 @@ from gptjax.evaluation import likelihood
 from gptjax.generation import decode
 from gptjax.model import choice
 from gptjax.planning import flops, measured
+from gptjax.runs.clock import Clock
 from gptjax.runs.log import RunLog, environment, read_header
 from gptjax.training import checkpoint, divergence, hosts, loop, resume, sharding, source, step
 from gptjax.training.checkpoint import Checkpoints
 from gptjax.training.step import TrainState
 from gptjax.training.stop import Stop
+from gptjax.training.watch import Watch
 
 DONE, STOPPED = 0, 75
 SAMPLE_TEMPERATURE = 0.8  # of samples.jsonl, as is the default of `gptjax generate`
@@ -62,8 +64,9 @@ class Opened(NamedTuple):
         return {"config": config.to_dict(self.asked), **self.data.fingerprints}
 
 
-def run(file: str, overrides: list[str], workdir: str, change_optimizer: bool) -> int:
+def run(file: str, overrides: list[str], workdir: str, change_optimizer: bool, clock: Clock) -> int:
     """Trains, or goes on training, the run in `workdir`; returns the exit code. Raises BadInput and Diverged."""
+    clock("open")
     opening = lambda: open_run(config.load(file, overrides), workdir.rstrip("/"), change_optimizer)
     with Stop() as stop:
         opened = hosts.agreed(opening, lambda opened: opened.shared)
@@ -73,7 +76,7 @@ def run(file: str, overrides: list[str], workdir: str, change_optimizer: bool) -
             print(f"{opened.workdir} is done: {opened.saved:,} of {cfg.n_steps:,} steps.", end=" ")
             print("A larger --config.n_steps goes on from there.")
             return DONE
-        return train(opened, stop)
+        return train(opened, stop, clock)
 
 
 def open_run(cfg: Config, workdir: str, change_optimizer: bool) -> Opened:
@@ -102,35 +105,44 @@ def open_run(cfg: Config, workdir: str, change_optimizer: bool) -> Opened:
     return opened
 
 
-def train(opened: Opened, stop: Stop) -> int:
+def train(opened: Opened, stop: Stop, clock: Clock) -> int:
     """The run from its first compile to its last line."""
+    clock("compile")
     cfg, workdir, first_step = opened.cfg, opened.workdir, opened.saved or 0
     kinds = [device.device_kind for device in jax.devices()]
     print(f"{workdir}: {describe(cfg, kinds)}", flush=True)
     with contextlib.ExitStack() as stack:
+        primary, reached = jax.process_index() == 0, first_step
+        log = RunLog(workdir, cfg.log, primary=primary)
+        stack.callback(log.close)
+        stack.callback(lambda: log.write(reached, clock.seconds(), tokens=reached * cfg.batch_tokens))  # the last line
+        stack.enter_context(Watch(clock, cfg.stuck_after_s, workdir, jax.process_index()))
         keep = Checkpoints(f"{workdir}/checkpoints", keep_last=cfg.keep_last, keep_every=cfg.keep_every)
         stack.callback(keep.close)
         traced = trace_update(cfg, opened.mesh)  # not in the thread: JAX traces in one thread at a time
         with concurrent.futures.ThreadPoolExecutor(1) as pool:  # XLA compiles the step while the state is made or read
             compiling = pool.submit(compiled, traced.compile)
+            clock("restore")
             state, origin = first_state(opened, keep)
+            clock("compile")
             update = compiling.result()
+        clock("open")
         planned = update.memory_analysis()
-        primary = jax.process_index() == 0
-        log = RunLog(workdir, cfg.log, primary=primary)
-        stack.callback(log.close)
         log.header(header(opened, origin))
+        log.write(first_step, clock.seconds(), tokens=first_step * cfg.batch_tokens)
         if primary:
             source.write_tokenizer(opened.data.tokenizer, workdir)
         screen = stack.enter_context(Screen(first_step, cfg.n_steps))
         ahead = stack.enter_context(Prefetch(opened.batches, put=functools.partial(sharding.put, on=opened.mesh)))
 
         def write(at: int, metrics: dict[str, float]) -> None:
+            nonlocal reached
+            reached = at
             if "perf/tokens_per_s" in metrics:
                 mfu = flops.mfu(metrics["perf/tokens_per_s"], cfg.model, kinds)
                 metrics |= {"perf/data_wait_s": ahead.waited_s} | ({} if mfu is None else {"perf/mfu": mfu})
                 metrics |= measured.against_plan(jax.local_devices()[0].memory_stats(), planned)
-            log.write(at, metrics, tokens=at * cfg.batch_tokens)
+            log.write(at, metrics | clock.seconds(), tokens=at * cfg.batch_tokens)
             screen.show(at, metrics)
 
         check_state = divergence.make_check(cfg.seed, opened.mesh)
@@ -149,9 +161,11 @@ def train(opened: Opened, stop: Stop) -> int:
             check=keep.check,
             wait=keep.wait,
             stop=hosts.together(stop),
+            clock=clock,
             profile_dir=f"{workdir}/profile",
         )
         state, last = loop.train(cfg, state, first_step, tools)
+        clock("end")
     if last < cfg.n_steps:
         print(f"stopped by {stop.reason} at step {last:,} of {cfg.n_steps:,}, saved;", end=" ")
         print("the same command goes on from there")

@@ -160,6 +160,13 @@ def read_header(workdir: str) -> dict | None:
     return json.loads(fs.cat_file(path)) if fs.exists(path) else None
 
 
+def read_metrics(workdir: str) -> list[dict]:
+    """The whole lines of metrics.jsonl, or of its segments, in the order in which they were written."""
+    fs, root = file_system(workdir)
+    content = b"".join(fs.cat_file(path) for path in sorted(map(str, fs.glob(f"{root}/metrics*.jsonl"))))
+    return [json.loads(line) for line in content.splitlines(keepends=True) if line.endswith(b"\n")]
+
+
 def write_whole(fs: fsspec.AbstractFileSystem, path: str, content: bytes) -> None:
     """Replaces a file so that no reader ever sees a part of it (object stores do so by themselves)."""
     if not isinstance(fs, LocalFileSystem):

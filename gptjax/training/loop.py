@@ -27,6 +27,7 @@ class Tools:
     check: Callable[[], None]  # raises what an asynchronous save has failed with
     wait: Callable[[], None]  # until all saves are done
     stop: Callable[[], bool]
+    clock: Callable[[str], None]  # is told what the loop does from now on: one of runs.clock.KINDS
     profile_dir: str
 
 
@@ -46,7 +47,10 @@ def train(cfg: Config, state: TrainState, first_step: int, tools: Tools) -> tupl
             with lines.paused(step):
                 look(cfg, step, state, tools)
         tracing.at(step, metrics)
-        state, metrics = tools.update(state, tools.batches(step))
+        tools.clock("data")
+        batch = tools.batches(step)
+        tools.clock("step")
+        state, metrics = tools.update(state, batch)
         lines.read_late()
         lines.late = step, metrics
     else:
@@ -56,7 +60,9 @@ def train(cfg: Config, state: TrainState, first_step: int, tools: Tools) -> tupl
         if step == cfg.n_steps:
             look(cfg, step, state, tools)
         else:
+            tools.clock("save")
             tools.save(step, state, None)
+    tools.clock("save")
     tools.wait()
     return state, step
 
@@ -75,13 +81,16 @@ def look(cfg: Config, step: int, state: TrainState, tools: Tools) -> None:
     last = step == cfg.n_steps
     eval_nll = None
     if last or every(cfg.eval_every, step):
+        tools.clock("eval")
         found = tools.evaluate(state.eval_params)
         tools.write(step, found)
         divergence.refuse(step, cfg.seed, found)
         eval_nll = found["eval/nll"]
     if last or every(cfg.save_every, step):
+        tools.clock("save")
         tools.save(step, state, eval_nll)
     if last or every(cfg.sample_every, step):
+        tools.clock("sample")
         tools.sample(step, state.eval_params)
 
 

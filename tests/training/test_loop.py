@@ -22,6 +22,7 @@ class Story:
 
     def __init__(self, nll=lambda step: 1.0, stop_at=None):
         self.told, self.nll, self.stop_at, self.step = [], nll, stop_at, 0
+        self.kinds: list[str] = []
 
     def update(self, state, batch):
         assert state.params["n"] == batch, "the batch of a step is the one of its number"
@@ -54,6 +55,7 @@ class Story:
             check=lambda: None,
             wait=lambda: self.told.append("wait"),
             stop=lambda: self.step == self.stop_at,
+            clock=self.kinds.append,
             profile_dir="",
         )
 
@@ -72,6 +74,13 @@ def test_the_story_of_a_run():
         *["evaluate 4", "eval 4", "save 4 with 4", "sample 4", "line 4"],
         *["evaluate 6", "eval 6", "save 6 with 6", "sample 6", "wait"],
     ]
+
+
+def test_the_clock_hears_what_the_loop_does():
+    story, one = Story(), ["data", "step"]
+    run(story)
+    looks = ["save"], ["eval", "save", "sample"], ["eval", "save", "sample", "save"]
+    assert story.kinds == [*one, *one, *looks[0], *one, *one, *looks[1], *one, *one, *looks[2]]
 
 
 def test_a_resumed_run_does_not_repeat_what_was_done_at_its_first_step():
