@@ -90,3 +90,8 @@ def wait_for_lines(workdir: pathlib.Path, n: int, children: list) -> None:
         if any(child.poll() is not None for child in children) or time.monotonic() > deadline:
             raise AssertionError([child.communicate()[1] for child in children if child.poll() is not None])
         time.sleep(0.005)
+
+
+def losses(workdir: pathlib.Path) -> dict[int, float]:
+    """{step: training loss}, later lines winning."""
+    return {row["step"]: row["train/nll"] for row in rows(workdir) if "train/nll" in row}
