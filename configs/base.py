@@ -83,6 +83,11 @@ def get_config() -> ConfigDict:
     c.optim.clip_norm = 1.0  # of the global gradient norm; 0 = off
     c.optim.ema_decay = 0.0  # of an average of the parameters that evaluation uses; 0 = none
 
+    c.spike = ConfigDict()
+    c.spike.action = "none"  # on a spike of the loss: none | log | skip (that update) | rollback (to one of keep_every)
+    c.spike.threshold = 6.0  # robust standard deviations above the median of the latest losses
+    c.spike.window = 128  # so many losses; nothing is a spike before there are as many
+
     c.mesh = ConfigDict()  # devices along each axis; -1 = all that are left
     c.mesh.replica = 1  # whole copies of the parameters (between slices)
     c.mesh.data = -1  # batch rows, parameters and optimizer state (FSDP)

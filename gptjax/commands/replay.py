@@ -25,7 +25,6 @@ def run(file: str, overrides: list[str], workdir: str, change_optimizer: bool, a
     update = train.compiled(train.trace_update(cfg, opened.mesh).compile)
     keep = Checkpoints(f"{opened.workdir}/checkpoints", keep_last=cfg.keep_last, keep_every=cfg.keep_every)
     state, _ = train.first_state(opened, keep)
-    keep.close()
     check = divergence.make_check(cfg.seed, opened.mesh)
     to_do = iter(range(first_step, at + 1))
     with Prefetch(opened.batches, put=functools.partial(sharding.put, on=opened.mesh)) as ahead:
@@ -38,11 +37,13 @@ def run(file: str, overrides: list[str], workdir: str, change_optimizer: bool, a
             save=lambda step, state, nll: check(step, state) if step == at else None,
             check=lambda: None,
             wait=lambda: None,
+            go_back=lambda step: train.older_state(opened, keep, step),
             stop=lambda: next(to_do, None) is None,
             clock=lambda kind: None,
             profile_dir="",
         )
         loop.train(only(cfg, at), state, first_step, tools)
+    keep.close()
     print(f"all was finite up to batch {at:,}")
     return train.DONE
 

@@ -3,9 +3,9 @@
 import concurrent.futures
 import contextlib
 import ctypes
+import dataclasses
 import functools
 import os
-import shlex
 import sys
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -15,7 +15,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from gptjax import config, mesh
-from gptjax.commands.screen import Screen
+from gptjax.commands.screen import Screen, describe, epilogue
 from gptjax.config import BadInput, Config
 from gptjax.data import batches, prepared
 from gptjax.data.batches import Batch, Batches, Prefetch
@@ -26,7 +26,7 @@ from gptjax.model import choice
 from gptjax.planning import flops, measured
 from gptjax.runs.clock import Clock
 from gptjax.runs.log import RunLog, environment, read_header
-from gptjax.training import checkpoint, divergence, hosts, loop, resume, sharding, source, step
+from gptjax.training import checkpoint, divergence, hosts, loop, resume, sharding, source, spikes, step
 from gptjax.training.checkpoint import Checkpoints
 from gptjax.training.step import TrainState
 from gptjax.training.stop import Stop
@@ -144,6 +144,8 @@ def train(opened: Opened, stop: Stop, clock: Clock) -> int:
                 metrics |= measured.against_plan(jax.local_devices()[0].memory_stats(), planned)
             log.write(at, metrics | clock.seconds(), tokens=at * cfg.batch_tokens)
             screen.show(at, metrics)
+            if "spike/z" in metrics and metrics["spike/z"] > cfg.spike.threshold:
+                log.spike(at, metrics["spike/z"], cfg.spike.action)
 
         check_state = divergence.make_check(cfg.seed, opened.mesh)
 
@@ -160,6 +162,7 @@ def train(opened: Opened, stop: Stop, clock: Clock) -> int:
             save=save,
             check=keep.check,
             wait=keep.wait,
+            go_back=functools.partial(older_state, opened, keep),
             stop=hosts.together(stop),
             clock=clock,
             profile_dir=f"{workdir}/profile",
@@ -170,7 +173,7 @@ def train(opened: Opened, stop: Stop, clock: Clock) -> int:
         print(f"stopped by {stop.reason} at step {last:,} of {cfg.n_steps:,}, saved;", end=" ")
         print("the same command goes on from there")
         return STOPPED
-    epilogue(opened, screen.latest, log.last_sample)
+    epilogue(workdir, cfg.sample_prompt, screen.latest, log.last_sample)
     return DONE
 
 
@@ -212,7 +215,7 @@ def first_state(opened: Opened, keep: Checkpoints) -> tuple[TrainState, dict | N
     """The state to start from: the run's own checkpoint, the weights that `init_from` names, or fresh ones."""
     cfg, on = opened.cfg, opened.mesh
     if opened.saved is not None:
-        return keep.restore(step.abstract_state(cfg, on), opened.saved)[0], None
+        return restored(cfg, on, keep, opened.saved), None
     if not cfg.init_from:
         return step.init_state(cfg, on), None
     given = source.open_run(cfg.init_from)
@@ -221,6 +224,27 @@ def first_state(opened: Opened, keep: Checkpoints) -> tuple[TrainState, dict | N
         raise BadInput(f"init_from={cfg.init_from}: its tokenizer is not this run's; set tokenizer.* as that run did")
     weights = jax.device_get(given.params)  # from the host each process can fill its part of a mesh over several
     return step.state_from(weights, cfg, on), {"run": given.run, "step": given.step}
+
+
+def restored(cfg: Config, on: Mesh, keep: Checkpoints, saved: int) -> TrainState:
+    """A checkpoint of this run; with an empty window of losses where it was saved with another than is asked for."""
+    was = spikes.saved_with(keep.meta(saved)["config"])
+    state, _ = keep.restore(step.abstract_state(dataclasses.replace(cfg, spike=was), on), saved)
+    wanted = step.abstract_state(cfg, on).losses_W
+    if state.losses_W is None or wanted is None or state.losses_W.shape != wanted.shape:
+        empty = functools.partial(spikes.window, cfg.spike)
+        return state._replace(losses_W=wanted and jax.jit(empty, out_shardings=wanted.sharding)())
+    return state
+
+
+def older_state(opened: Opened, keep: Checkpoints, at: int) -> TrainState:
+    """What a run goes on with at a step after a spike: the newest state that is kept for good, or else the first.
+
+    A checkpoint that somebody's signal made is not taken, so an interrupted run goes back to where any other would.
+    """
+    kept = [saved for saved in keep.steps() if saved < at and loop.every(opened.cfg.keep_every, saved)]
+    state, _ = first_state(opened._replace(saved=max(kept, default=None)), keep)
+    return spikes.moved_on(state, at - max(kept, default=0))
 
 
 def make_evaluate(opened: Opened) -> Callable[[dict], dict[str, float]]:
@@ -264,23 +288,3 @@ def header(opened: Opened, origin: dict | None) -> dict:
         "first_step": opened.saved or 0,
         "changed": opened.changed,
     }
-
-
-def describe(cfg: Config, kinds: list[str]) -> str:
-    """The first line printed: what is trained, on what."""
-    return (
-        f"{flops.n_params(cfg.model):,} parameters, {cfg.model.attention} attention, {len(kinds)} x {kinds[0]}, "
-        f"{cfg.n_steps:,} steps of {cfg.batch_tokens:,} tokens"
-    )
-
-
-def epilogue(opened: Opened, latest: dict[str, float], sample: str) -> None:
-    """The result, a sample and what to try next."""
-    run, prompt = opened.workdir, opened.cfg.sample_prompt
-    print(f"\nvalidation: {latest['eval/nll']:.4f} nats a token, {latest['eval/bits_per_byte']:.4f} bits a byte")
-    print(f"sample: {prompt}{sample}\n")
-    print(f"run: {run} (run.json, metrics.jsonl, samples.jsonl, checkpoints/)")
-    print("next:")
-    print(f"  gptjax generate --from={run} --prompt={shlex.quote(prompt.strip() or 'The')} --samples=3")
-    print("  the same command with a larger --config.n_steps goes on from here")
-    print(f"  --config.init_from={run} --workdir=NEW starts another run from these weights")

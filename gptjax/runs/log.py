@@ -68,6 +68,14 @@ class RunLog:
         self.echoes = echoes.make(self.cfg, self.workdir, header)
         write_whole(self.fs, f"{self.root}/run.json", encode(header, indent=1))
 
+    def spike(self, step: int, z: float, action: str) -> None:
+        """Puts a spike of the loss, and what was done, into `spikes` of run.json: once, however often it is found."""
+        if not self.primary or (header := read_header(self.workdir)) is None:
+            return
+        others = [spike for spike in header["spikes"] if spike["step"] != step] if "spikes" in header else []
+        header["spikes"] = [*others, {"step": step, "z": z, "action": action}]
+        write_whole(self.fs, f"{self.root}/run.json", encode(header, indent=1))
+
     def write(self, step: int, metrics: Mapping[str, float], *, tokens: int) -> None:
         """A line of metrics.jsonl; `tokens` is what the model was trained on so far."""
         if not self.primary:

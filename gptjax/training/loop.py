@@ -11,6 +11,7 @@ import jax
 from gptjax.config import Config
 from gptjax.data.batches import Batch
 from gptjax.training import divergence
+from gptjax.training.spikes import Spiked
 from gptjax.training.step import TrainState
 
 
@@ -26,12 +27,25 @@ class Tools:
     save: Callable[[int, TrainState, float | None], None]  # refuses a state that is not finite
     check: Callable[[], None]  # raises what an asynchronous save has failed with
     wait: Callable[[], None]  # until all saves are done
+    go_back: Callable[[int], TrainState]  # an older state that goes on at this step, without the batches between
     stop: Callable[[], bool]
     clock: Callable[[str], None]  # is told what the loop does from now on: one of runs.clock.KINDS
     profile_dir: str
 
 
 def train(cfg: Config, state: TrainState, first_step: int, tools: Tools) -> tuple[TrainState, int]:
+    """`updates`, which begin again from an older state after a spike of the loss where `spike.action` is "rollback"."""
+    while True:
+        try:
+            return updates(cfg, state, first_step, tools)
+        except Spiked as spike:
+            tools.wait()
+            tools.clock("restore")
+            first_step = spike.step + 1
+            state = tools.go_back(first_step)
+
+
+def updates(cfg: Config, state: TrainState, first_step: int, tools: Tools) -> tuple[TrainState, int]:
     """Updates from `first_step` to `cfg.n_steps`, or until told to stop; the last state is saved. Returns its step too.
 
     Step s is the state after s updates: its line holds the loss of that state on batch s, and its gradient's norm.
@@ -103,18 +117,21 @@ class Lines:
         self.mark = first_step, time.perf_counter()  # so many updates were done at that time
 
     def read_late(self) -> None:
-        """Reads the metrics that wait, if any; writes the line of a logging step, or of one that is not finite."""
+        """Reads the metrics that wait, if any; writes those of a logging step, of a spike, or what is not finite."""
         if self.late is None:
             return
         (step, metrics), self.late = self.late, None
         found = divergence.read(metrics)
+        spiked = "spike/z" in found and found["spike/z"] > self.cfg.spike.threshold
         if every(self.cfg.log_every, step):
             (n_done, since), self.mark = self.mark, (step + 1, time.perf_counter())
             rate = (step + 1 - n_done) * self.cfg.batch_tokens / (self.mark[1] - since)
             self.write(step, found | {"perf/tokens_per_s": rate})
-        elif not all(map(math.isfinite, found.values())):
+        elif spiked or not all(map(math.isfinite, found.values())):
             self.write(step, found)
         divergence.refuse(step, self.cfg.seed, found)
+        if spiked and self.cfg.spike.action == "rollback":
+            raise Spiked(step)
 
     @contextlib.contextmanager
     def paused(self, step: int) -> Iterator[None]:

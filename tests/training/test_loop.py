@@ -41,6 +41,10 @@ class Story:
         assert state.params["n"] == step
         self.told.append(f"save {step}" + ("" if nll is None else f" with {nll:g}"))
 
+    def go_back(self, step):
+        self.told.append(f"back, on at {step}")
+        return state_of(step)
+
     def batch(self, step) -> Any:
         return step  # its number is all that this story needs of it
 
@@ -54,6 +58,7 @@ class Story:
             save=self.save,
             check=lambda: None,
             wait=lambda: self.told.append("wait"),
+            go_back=self.go_back,
             stop=lambda: self.step == self.stop_at,
             clock=self.kinds.append,
             profile_dir="",
