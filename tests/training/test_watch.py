@@ -54,7 +54,7 @@ def test_a_stuck_save_is_ended_later(tmp_path):
 
 
 def test_a_process_that_was_stopped_and_goes_on_is_not_stuck(tmp_path):
-    child = begun(tmp_path, "print('now', flush=True); time.sleep(0.6)")
+    child = begun(tmp_path, "print('now', flush=True); [time.sleep(0.1) for _ in range(5)]")
     assert child.stdout is not None and child.stdout.readline() == "now\n"
     os.kill(child.pid, signal.SIGSTOP)
     time.sleep(2.5)
