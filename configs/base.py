@@ -24,6 +24,7 @@ def get_config() -> ConfigDict:
     c.sample_prompt = "\n"  # text that the samples continue
     c.sample_tokens = 128  # length of a sample
     c.stop_after_s = 0.0  # wall-clock limit in seconds, then save and exit 75; 0 = none
+    c.stuck_after_s = 60.0  # a step that takes so long, and 10 medians, ends the run; a save, 30 times so long; 0 = off
     c.profile_steps = ()  # first and last step to trace for XProf and TensorBoard
 
     c.model = ConfigDict()
@@ -81,6 +82,11 @@ def get_config() -> ConfigDict:
     c.optim.weight_decay = 0.1  # on matrices, decoupled, times the learning rate
     c.optim.clip_norm = 1.0  # of the global gradient norm; 0 = off
     c.optim.ema_decay = 0.0  # of an average of the parameters that evaluation uses; 0 = none
+
+    c.spike = ConfigDict()
+    c.spike.action = "none"  # on a spike of the loss: none | log | skip (that update) | rollback (to one of keep_every)
+    c.spike.threshold = 6.0  # robust standard deviations above the median of the latest losses
+    c.spike.window = 128  # so many losses; nothing is a spike before there are as many
 
     c.mesh = ConfigDict()  # devices along each axis; -1 = all that are left
     c.mesh.replica = 1  # whole copies of the parameters (between slices)

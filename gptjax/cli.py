@@ -5,16 +5,21 @@ Exit codes: 0 done, 2 bad input (never retry), 3 diverged (never retry), 75 stop
 """
 
 import argparse
+import atexit
+import contextlib
 import difflib
 import functools
 import os
 import re
+import shlex
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from typing import NoReturn
 
 from gptjax import config
 from gptjax.config import BadInput
+from gptjax.runs.clock import Clock, process_start
 from gptjax.runs.faults import StorageFailed
 
 VARIABLES = ("GPTJAX_NUM_PROCESSES", "GPTJAX_PROCESS_ID", "GPTJAX_COORDINATOR", "GPTJAX_LOCAL_DEVICE_IDS")
@@ -31,16 +36,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command; every expected failure ends in one line on stderr and an exit code."""
     if argv is None:
         ask_for_huge_pages()
+    clock = Clock(process_start() if argv is None else time.time())
     parser = make_parser()
     try:
-        flags, rest = parser.parse_known_args(argv)
-        return flags.command(flags, config_overrides(rest, flags))
+        flags, rest = parser.parse_known_args(argv, argparse.Namespace(clock=clock))
+        code = flags.command(flags, config_overrides(rest, flags))
     except BadInput as error:
         print(f"gptjax: {one_line(str(error))}", file=sys.stderr)
         return BAD_INPUT
     except StorageFailed as error:
         print(f"gptjax: {one_line(str(error))}", file=sys.stderr)
         return FAILED
+    if argv is None and flags.name == "train":
+        end(code)
+    return code
 
 
 class Parser(argparse.ArgumentParser):
@@ -79,6 +88,13 @@ def make_parser() -> argparse.ArgumentParser:
         "--change_optimizer",
         action="store_true",
         help="let a resumed run go on with other optim.* keys than it began with",
+    )
+    train.add_argument(
+        "--replay",
+        type=int,
+        metavar="STEP",
+        help="do the updates up to that of batch STEP again from the newest checkpoint before it, print its metrics "
+        "bit by bit, and write nothing",
     )
 
     plan = add(commands, "plan", "tell whether a config fits a machine, and how long it takes", run_plan)
@@ -150,20 +166,27 @@ def run_train(flags: argparse.Namespace, overrides: list[str]) -> int:
 
     hosts.join()
 
-    from gptjax.commands import train
-    from gptjax.training.loop import Diverged
+    from gptjax.commands import replay, train
+    from gptjax.training.divergence import Diverged
 
     try:
-        code = train.run(load, flags.workdir, flags.change_optimizer)
+        if flags.replay is None:
+            code = train.run(load, flags.workdir, flags.change_optimizer, flags.clock)
+        else:
+            code = replay.run(load, flags.workdir, flags.change_optimizer, flags.replay)
         hosts.wait_for_all()
         return code
     except Diverged as error:
-        print(f"gptjax: diverged: {error}; nothing that is not finite was saved", file=sys.stderr)
+        keys = [f"--config={flags.config}", *(f"--config.{override}" for override in overrides)]
+        again = shlex.join(["gptjax", "train", *keys, f"--workdir={flags.workdir}", f"--replay={error.step}"])
+        print(f"gptjax: diverged: {error}; nothing that is not finite was saved; replay: {again}", file=sys.stderr)
         return DIVERGED
     except jax.errors.JaxRuntimeError as error:
-        if "RESOURCE_EXHAUSTED" not in str(error):
-            raise
-        raise BadInput(OUT_OF_MEMORY) from error
+        if "RESOURCE_EXHAUSTED" in str(error):
+            raise BadInput(OUT_OF_MEMORY) from error
+        if jax.process_count() > 1 and any(word in str(error) for word in hosts.LOST):
+            hosts.leave(error)
+        raise
 
 
 def run_plan(flags: argparse.Namespace, overrides: list[str]) -> int:
@@ -220,6 +243,15 @@ def check_variables(env: Mapping[str, str]) -> None:
         near = difflib.get_close_matches(name, VARIABLES, n=1, cutoff=0.85)
         if near and name not in VARIABLES and name.startswith("GPTJAX"):
             raise BadInput(f"the environment has {name}; did you mean {near[0]}?")
+
+
+def end(code: int) -> NoReturn:
+    """Ends this process without taking Python and JAX apart, which takes 0.9 s of a run whose files are all closed."""
+    atexit._run_exitfuncs()
+    with contextlib.suppress(OSError):  # nobody may be reading any more
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(code)
 
 
 def start_jax() -> None:

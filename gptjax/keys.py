@@ -97,6 +97,13 @@ class OptimConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class SpikeConfig:
+    action: str
+    threshold: float
+    window: int
+
+
+@dataclasses.dataclass(frozen=True)
 class MeshConfig:
     replica: int
     data: int
@@ -131,12 +138,14 @@ class Config:
     sample_prompt: str
     sample_tokens: int
     stop_after_s: float
+    stuck_after_s: float
     profile_steps: tuple[int, ...]
     model: ModelConfig
     tokenizer: TokenizerConfig
     data: DataConfig
     loss: LossConfig
     optim: OptimConfig
+    spike: SpikeConfig
     mesh: MeshConfig
     log: LogConfig
 
@@ -159,18 +168,20 @@ CHOICES = {
     "tokenizer.name": ("bytes", "characters", "gpt2", "bpe", "sentencepiece"),
     "optim.name": ("adamw", "adafactor", "lion", "muon", "sgd"),
     "optim.momentum_dtype": ("float32", "bfloat16"),
+    "spike.action": ("none", "log", "skip", "rollback"),
     "optim.schedule": ("cosine", "linear", "wsd", "inverse_sqrt", "constant"),
 }
 AT_LEAST = {  # the smallest value a key takes
     "seed": 0, "n_steps": 1, "batch_tokens": 1, "accumulate": 1,
     "log_every": 1, "eval_every": 0, "eval_tokens": 1, "save_every": 0, "keep_last": 1, "keep_every": 0,
-    "sample_every": 0, "sample_tokens": 1, "stop_after_s": 0,
+    "sample_every": 0, "sample_tokens": 1, "stop_after_s": 0, "stuck_after_s": 0,
     "model.vocab_size": 2, "model.context": 1, "model.n_layers": 1, "model.d_model": 1, "model.n_heads": 1,
     "model.n_kv_heads": 1, "model.d_hidden": 1, "model.rope_base": 1, "model.norm_eps": 0, "model.logit_softcap": 0,
     "model.dropout": 0, "model.pad_vocab_to": 1, "loss.z_weight": 0, "loss.n_chunks": 1,
     "optim.peak_lr": 0, "optim.warmup_steps": 0, "optim.final_lr_fraction": 0, "optim.decay_fraction": 0,
     "optim.b1": 0, "optim.b2": 0, "optim.eps": 0, "optim.weight_decay": 0, "optim.clip_norm": 0,
-    "optim.ema_decay": 0, "mesh.replica": -1, "mesh.data": -1, "mesh.tensor": -1, "mesh.sequence": -1,
+    "optim.ema_decay": 0, "spike.threshold": 0, "spike.window": 8,
+    "mesh.replica": -1, "mesh.data": -1, "mesh.tensor": -1, "mesh.sequence": -1,
 }  # fmt: skip
 FREE_TEXT = ("note", "sample_prompt")  # may hold line ends
 BASE_WORDS = {"name": "base", "sample_prompt": "\n", "data.cache": "~/.cache/gptjax"}
@@ -185,7 +196,7 @@ LARGEST_INT = 2**31 - 1  # of every other whole number: steps are counted in int
 # What may differ when a run is resumed, and is logged. The optimizer needs --change_optimizer; the rest never may.
 FREE_ON_RESUME = (
     "name", "note", "tags", "n_steps", "accumulate", "*_every", "eval_tokens", "keep_last", "sample_*",
-    "stop_after_s", "profile_steps", "mesh.*", "log.*", "data.cache",
+    "stop_after_s", "stuck_after_s", "profile_steps", "mesh.*", "log.*", "spike.*", "data.cache",
     "model.attention", "model.remat", "model.saved", "model.offloaded", "model.scan", "loss.n_chunks",
 )  # fmt: skip
 OPTIMIZER_ON_RESUME = ("optim.*", "loss.z_weight")
@@ -276,6 +287,12 @@ def validate_sizes(cfg: Config) -> None:
         raise BadInput(f"optim.warmup_steps={cfg.optim.warmup_steps} must be below n_steps={cfg.n_steps}")
     if sizes.count(-1) > 1 or 0 in sizes:
         raise BadInput(f"mesh={sizes}: sizes are above 0, and at most one may be -1 (inferred)")
+    if cfg.spike.action == "rollback" and (not cfg.save_every or not cfg.keep_every or cfg.keep_every % cfg.save_every):
+        near = max(1, round(cfg.keep_every / (cfg.save_every or 1))) * (cfg.save_every or cfg.keep_every or 1000)
+        raise BadInput(
+            f"spike.action='rollback' goes back to checkpoints kept for good: keep_every={cfg.keep_every} must be "
+            f"a multiple of save_every={cfg.save_every}, both above 0; try keep_every={near}"
+        )
     if len(cfg.profile_steps) not in (0, 2) or list(cfg.profile_steps) != sorted(cfg.profile_steps):
         raise BadInput(f"profile_steps={cfg.profile_steps}: give the first and last step, or nothing")
     if min(cfg.profile_steps, default=0) < 0:

@@ -11,7 +11,8 @@ BASE = "configs/base.py"
 CONFIGS = sorted(path.as_posix() for path in pathlib.Path("configs").glob("[!_]*.py"))
 FREE = """
     name note tags n_steps accumulate log_every eval_every eval_tokens save_every keep_last keep_every sample_every
-    sample_prompt sample_tokens stop_after_s profile_steps data.cache loss.n_chunks
+    sample_prompt sample_tokens stop_after_s stuck_after_s profile_steps data.cache loss.n_chunks
+    spike.action spike.threshold spike.window
     model.attention model.scan model.remat model.saved model.offloaded mesh.replica mesh.data mesh.tensor mesh.sequence
     log.tensorboard log.wandb_project log.trackio_project
 """

@@ -1,9 +1,13 @@
 """What a training command shows: a bar on a terminal, plain lines elsewhere."""
 
+import shlex
 import time
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from gptjax.config import Config
+from gptjax.planning import flops
 
 SHOWN = {  # metric -> how it reads on one line
     "train/nll": "train {:.3f}",
@@ -56,3 +60,22 @@ class Screen:
 
 def sentence(metrics: dict[str, float]) -> str:
     return "  ".join(form.format(metrics[name]) for name, form in SHOWN.items() if name in metrics)
+
+
+def describe(cfg: Config, kinds: list[str]) -> str:
+    """The first line printed: what is trained, on what."""
+    return (
+        f"{flops.n_params(cfg.model):,} parameters, {cfg.model.attention} attention, {len(kinds)} x {kinds[0]}, "
+        f"{cfg.n_steps:,} steps of {cfg.batch_tokens:,} tokens"
+    )
+
+
+def epilogue(run: str, prompt: str, latest: dict[str, float], sample: str) -> None:
+    """The result, a sample and what to try next."""
+    print(f"\nvalidation: {latest['eval/nll']:.4f} nats a token, {latest['eval/bits_per_byte']:.4f} bits a byte")
+    print(f"sample: {prompt}{sample}\n")
+    print(f"run: {run} (run.json, metrics.jsonl, samples.jsonl, checkpoints/)")
+    print("next:")
+    print(f"  gptjax generate --from={run} --prompt={shlex.quote(prompt.strip() or 'The')} --samples=3")
+    print("  the same command with a larger --config.n_steps goes on from here")
+    print(f"  --config.init_from={run} --workdir=NEW starts another run from these weights")

@@ -3,69 +3,41 @@
 import concurrent.futures
 import contextlib
 import ctypes
+import dataclasses
 import functools
-import os
-import shlex
 import sys
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from gptjax import config, mesh
-from gptjax.commands.screen import Screen
+from gptjax import config
+from gptjax.commands.opening import Opened, open_run
+from gptjax.commands.screen import Screen, describe, epilogue
 from gptjax.config import Config
-from gptjax.data import batches, prepared
-from gptjax.data.batches import Batch, Batches, Checksums, Prefetch
-from gptjax.data.prepared import Prepared
+from gptjax.data import batches
+from gptjax.data.batches import Batch, Checksums, Prefetch
 from gptjax.evaluation import likelihood
 from gptjax.generation import decode
-from gptjax.model import choice
 from gptjax.planning import flops, measured
-from gptjax.runs import workdir as directory
-from gptjax.runs.log import RunLog, environment, read_header
-from gptjax.training import checkpoint, hosts, loop, resume, sharding, source, step
+from gptjax.runs.clock import Clock
+from gptjax.runs.log import RunLog, environment
+from gptjax.training import checkpoint, divergence, hosts, loop, sharding, source, spikes, step
 from gptjax.training.checkpoint import Checkpoints
 from gptjax.training.lock import RunLock
 from gptjax.training.step import TrainState
 from gptjax.training.stop import Stop
+from gptjax.training.watch import Watch
 
 DONE, STOPPED = 0, 75
 SAMPLE_TEMPERATURE = 0.8  # of samples.jsonl, as is the default of `gptjax generate`
 
 
-class Opened(NamedTuple):
-    """A run whose input has been checked: nothing is compiled yet, and nothing is written."""
-
-    cfg: Config  # with the kernel that attends in `model.attention`
-    asked: Config  # as given, where that may be "auto"
-    workdir: str
-    mesh: Mesh
-    rows: list[int]  # of the global batch, read by this process
-    data: Prepared
-    batches: Batches
-    saved: int | None  # the newest good checkpoint's step
-    changed: dict  # keys that a resumed run changes, {key: [old, new]}
-
-    @property
-    def shared(self) -> dict:
-        """What every process of a run must have found alike, by what its user calls it."""
-        return {
-            "their config": config.to_dict(self.cfg),
-            "the newest checkpoint of --workdir": self.saved,
-            "the tokens and the tokenizer": self.data.fingerprints,
-        }
-
-    @property
-    def meta(self) -> dict:
-        """What a checkpoint holds beside the state."""
-        return {"config": config.to_dict(self.asked), **self.data.fingerprints}
-
-
-def run(load: Callable[[], Config], workdir: str, change_optimizer: bool) -> int:
+def run(load: Callable[[], Config], workdir: str, change_optimizer: bool, clock: Clock) -> int:
     """Trains, or goes on training, the run in `workdir`; returns the exit code. Raises BadInput and Diverged."""
+    clock("open")
     lock = RunLock(workdir.rstrip("/"))
     opening = lambda: open_run(load(), lock, change_optimizer)
     with Stop() as stop, contextlib.closing(lock):
@@ -76,61 +48,34 @@ def run(load: Callable[[], Config], workdir: str, change_optimizer: bool) -> int
             print(f"{opened.workdir} is done: {opened.saved:,} of {cfg.n_steps:,} steps.", end=" ")
             print("A larger --config.n_steps goes on from there.")
             return DONE
-        return train(opened, stop)
+        return train(opened, stop, clock)
 
 
-def open_run(cfg: Config, lock: RunLock, change_optimizer: bool) -> Opened:
-    """All that can be refused before the first compile is refused here, by BadInput."""
-    workdir = lock.workdir
-    directory.check(workdir, cfg.log)
-    folder = f"{workdir}/checkpoints"
-    saved, past = hosts.of_first(lambda: newest_good(folder, lock), "saved"), read_header(workdir)
-    saved_meta = None if saved is None else checkpoint.read_meta(folder, saved)
-    before = saved_meta or past  # the newest checkpoint knows of changes that came after run.json
-    changed = {}
-    if before is not None:
-        now = config.to_dict(cfg)
-        changed = resume.check_resume(before["config"], now, run=workdir, change_optimizer=change_optimizer)
-    on = mesh.make(cfg.mesh)
-    rows = sharding.rows(cfg.batch_size, on)
-    sharding.check_rows(cfg.batch_size, cfg.accumulate, on)
-    step.abstract_state(cfg, on)  # for its refusal of a mesh that does not divide the model
-    chosen = choice.resolved(cfg, on)
-    data = prepared.prepare(cfg)
-    if cfg.init_from:
-        source.check_origin(cfg, data.tokenizer)
-    opened = Opened(chosen, cfg, workdir, on, rows, data, train_batches(cfg, data, rows), saved, changed)
-    if saved_meta is not None:
-        resume.check_fingerprints(saved_meta, opened.meta, run=workdir)
-    hosts.of_first(lock.take, "lock")
-    return opened
-
-
-def newest_good(folder: str, lock: RunLock) -> int | None:
-    """The step to go on from, every file of it verified; damaged checkpoints are put aside by the job that trains."""
-    if os.path.isdir(lock.workdir):
-        lock.take()
-    return checkpoint.newest_good(folder, functools.partial(checkpoint.verified, folder), quarantine=True)
-
-
-def train(opened: Opened, stop: Stop) -> int:
+def train(opened: Opened, stop: Stop, clock: Clock) -> int:
     """The run from its first compile to its last line."""
+    clock("compile")
     cfg, workdir, first_step = opened.cfg, opened.workdir, opened.saved or 0
     kinds = [device.device_kind for device in jax.devices()]
     print(f"{workdir}: {describe(cfg, kinds)}", flush=True)
     with contextlib.ExitStack() as stack:
+        primary, reached = jax.process_index() == 0, first_step
+        log = RunLog(workdir, cfg.log, primary=primary)
+        stack.callback(log.close)
+        stack.callback(lambda: log.write(reached, clock.seconds(), tokens=reached * cfg.batch_tokens))  # the last line
+        stack.enter_context(Watch(clock, cfg.stuck_after_s, workdir, jax.process_index()))
         keep = Checkpoints(f"{workdir}/checkpoints", keep_last=cfg.keep_last, keep_every=cfg.keep_every)
         stack.callback(keep.close)
         traced = trace_update(cfg, opened.mesh)  # not in the thread: JAX traces in one thread at a time
         with concurrent.futures.ThreadPoolExecutor(1) as pool:  # XLA compiles the step while the state is made or read
             compiling = pool.submit(compiled, traced.compile)
+            clock("restore")
             state, origin = first_state(opened, keep)
+            clock("compile")
             update = compiling.result()
+        clock("open")
         planned = update.memory_analysis()
-        primary = jax.process_index() == 0
-        log = RunLog(workdir, cfg.log, primary=primary)
-        stack.callback(log.close)
         log.header(header(opened, origin))
+        log.write(first_step, clock.seconds(), tokens=first_step * cfg.batch_tokens)
         if primary:
             source.write_tokenizer(opened.data.tokenizer, workdir)
         screen = stack.enter_context(Screen(first_step, cfg.n_steps))
@@ -138,13 +83,23 @@ def train(opened: Opened, stop: Stop) -> int:
         ahead = stack.enter_context(Prefetch(sums, put=functools.partial(sharding.put, on=opened.mesh)))
 
         def write(at: int, metrics: dict[str, float]) -> None:
+            nonlocal reached
+            reached = at
             if "perf/tokens_per_s" in metrics:
                 mfu = flops.mfu(metrics["perf/tokens_per_s"], cfg.model, kinds)
                 metrics |= {"perf/data_wait_s": ahead.waited_s} | ({} if mfu is None else {"perf/mfu": mfu})
                 metrics["data/batch_crc"] = sums.taken(at)
                 metrics |= measured.against_plan(jax.local_devices()[0].memory_stats(), planned)
-            log.write(at, metrics, tokens=at * cfg.batch_tokens)
+            log.write(at, metrics | clock.seconds(), tokens=at * cfg.batch_tokens)
             screen.show(at, metrics)
+            if "spike/z" in metrics and metrics["spike/z"] > cfg.spike.threshold:
+                log.spike(at, metrics["spike/z"], cfg.spike.action)
+
+        check_state = divergence.make_check(cfg.seed, opened.mesh)
+
+        def save(at: int, state: TrainState, eval_nll: float | None) -> None:
+            check_state(at, state)
+            keep.save(at, state, opened.meta, eval_nll)
 
         tools = loop.Tools(
             update=update,
@@ -152,32 +107,22 @@ def train(opened: Opened, stop: Stop) -> int:
             evaluate=make_evaluate(opened),
             sample=functools.partial(write_sample, opened, log),
             write=write,
-            save=lambda at, state, nll: keep.save(at, state, opened.meta, nll),
+            save=save,
             check=keep.check,
             wait=keep.wait,
+            go_back=functools.partial(older_state, opened, keep),
             stop=hosts.together(stop),
+            clock=clock,
             profile_dir=f"{workdir}/profile",
         )
         state, last = loop.train(cfg, state, first_step, tools)
+        clock("end")
     if last < cfg.n_steps:
         print(f"stopped by {stop.reason} at step {last:,} of {cfg.n_steps:,}, saved;", end=" ")
         print("the same command goes on from there")
         return STOPPED
-    epilogue(opened, screen.latest, log.last_sample)
+    epilogue(workdir, cfg.sample_prompt, screen.latest, log.last_sample)
     return DONE
-
-
-def train_batches(cfg: Config, data: Prepared, rows: list[int]) -> Batches:
-    return Batches(
-        list(data.train.values()),
-        cfg.data.weights,
-        batch_size=cfg.batch_size,
-        context=cfg.model.context,
-        seed=cfg.seed,
-        mask_documents=cfg.data.mask_documents,
-        end_of_text=data.tokenizer.end_of_text,
-        rows=rows,
-    )
 
 
 def trace_update(cfg: Config, on: Mesh) -> jax.stages.Lowered:
@@ -205,12 +150,35 @@ def first_state(opened: Opened, keep: Checkpoints) -> tuple[TrainState, dict | N
     """The state to start from: the run's own checkpoint, the weights that `init_from` names, or fresh ones."""
     cfg, on = opened.cfg, opened.mesh
     if opened.saved is not None:
-        return keep.read(step.abstract_state(cfg, on), opened.saved), None  # verified when it was chosen
+        return restored(cfg, on, keep, opened.saved), None
     if not cfg.init_from:
         return step.init_state(cfg, on), None
     given = source.open_run(cfg.init_from)
     weights = jax.device_get(given.params)  # from the host each process can fill its part of a mesh over several
     return step.state_from(weights, cfg, on), {"run": given.run, "step": given.step}
+
+
+def restored(cfg: Config, on: Mesh, keep: Checkpoints, saved: int) -> TrainState:
+    """A verified checkpoint; its window of losses is empty where it was saved with another than is asked for."""
+    was = spikes.saved_with(checkpoint.read_meta(keep.folder, saved)["config"])
+    state = keep.read(step.abstract_state(dataclasses.replace(cfg, spike=was), on), saved)
+    wanted = step.abstract_state(cfg, on).losses_W
+    if state.losses_W is None or wanted is None or state.losses_W.shape != wanted.shape:
+        empty = functools.partial(spikes.window, cfg.spike)
+        return state._replace(losses_W=wanted and jax.jit(empty, out_shardings=wanted.sharding)())
+    return state
+
+
+def older_state(opened: Opened, keep: Checkpoints, at: int) -> TrainState:
+    """What a run goes on with at a step after a spike: the newest state that is kept for good, or else the first.
+
+    A checkpoint that somebody's signal made is not taken, so an interrupted run goes back to where any other would.
+    """
+    there = checkpoint.steps(keep.folder)
+    kept = [saved for saved in there if saved < at and loop.every(opened.cfg.keep_every, saved)]
+    saved = checkpoint.verified(keep.folder, max(kept)) if kept else None
+    state, _ = first_state(opened._replace(saved=saved), keep)
+    return spikes.moved_on(state, at - max(kept, default=0))
 
 
 def make_evaluate(opened: Opened) -> Callable[[dict], dict[str, float]]:
@@ -254,23 +222,3 @@ def header(opened: Opened, origin: dict | None) -> dict:
         "first_step": opened.saved or 0,
         "changed": opened.changed,
     }
-
-
-def describe(cfg: Config, kinds: list[str]) -> str:
-    """The first line printed: what is trained, on what."""
-    return (
-        f"{flops.n_params(cfg.model):,} parameters, {cfg.model.attention} attention, {len(kinds)} x {kinds[0]}, "
-        f"{cfg.n_steps:,} steps of {cfg.batch_tokens:,} tokens"
-    )
-
-
-def epilogue(opened: Opened, latest: dict[str, float], sample: str) -> None:
-    """The result, a sample and what to try next."""
-    run, prompt = opened.workdir, opened.cfg.sample_prompt
-    print(f"\nvalidation: {latest['eval/nll']:.4f} nats a token, {latest['eval/bits_per_byte']:.4f} bits a byte")
-    print(f"sample: {prompt}{sample}\n")
-    print(f"run: {run} (run.json, metrics.jsonl, samples.jsonl, checkpoints/)")
-    print("next:")
-    print(f"  gptjax generate --from={run} --prompt={shlex.quote(prompt.strip() or 'The')} --samples=3")
-    print("  the same command with a larger --config.n_steps goes on from here")
-    print(f"  --config.init_from={run} --workdir=NEW starts another run from these weights")

@@ -70,6 +70,14 @@ class RunLog:
         self.echoes = echoes.make(self.cfg, self.workdir, header)
         write_whole(self.fs, f"{self.root}/run.json", encode(header, indent=1))
 
+    def spike(self, step: int, z: float, action: str) -> None:
+        """Puts a spike of the loss, and what was done, into `spikes` of run.json: once, however often it is found."""
+        if not self.primary or (header := read_header(self.workdir)) is None:
+            return
+        others = [spike for spike in header["spikes"] if spike["step"] != step] if "spikes" in header else []
+        header["spikes"] = [*others, {"step": step, "z": z, "action": action}]
+        write_whole(self.fs, f"{self.root}/run.json", encode(header, indent=1))
+
     def write(self, step: int, metrics: Mapping[str, float], *, tokens: int) -> None:
         """A line of metrics.jsonl; `tokens` is what the model was trained on so far."""
         if not self.primary:
@@ -173,6 +181,13 @@ def read_header(workdir: str) -> dict | None:
             f"{path} is damaged: not the record of a run; move it away, and the checkpoints say how to go on"
         ) from error
     return found
+
+
+def read_metrics(workdir: str) -> list[dict]:
+    """The whole lines of metrics.jsonl, or of its segments, in the order in which they were written."""
+    fs, root = file_system(workdir)
+    content = b"".join(fs.cat_file(path) for path in sorted(map(str, fs.glob(f"{root}/metrics*.jsonl"))))
+    return [json.loads(line) for line in content.splitlines(keepends=True) if line.endswith(b"\n")]
 
 
 def write_whole(fs: fsspec.AbstractFileSystem, path: str, content: bytes) -> None:

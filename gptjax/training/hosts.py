@@ -11,6 +11,7 @@ import json
 import os
 import pathlib
 import re
+import resource
 import socket
 import sys
 import threading
@@ -31,6 +32,7 @@ DEVICES = "GPTJAX_LOCAL_DEVICE_IDS"
 SLURM = ("SLURM_JOB_ID", "SLURM_STEP_NODELIST", "SLURM_NTASKS", "SLURM_PROCID", "SLURM_LOCALID")  # all: inside srun
 JOIN_S, HEARTBEAT_S, LEAVE_S = 120, 10, 10  # to find each other; until a silent one counts as dead; to end together
 PREPARE_S = 24 * 3600  # one process may tokenise while the others wait
+LOST = ("Gloo", "Connection", "UNAVAILABLE", "DEADLINE_EXCEEDED", "ABORTED")  # in what JAX raises where one is gone
 Made = TypeVar("Made")
 
 
@@ -48,10 +50,12 @@ def join(env: Mapping[str, str] | None = None, within_s: float = JOIN_S) -> None
 
     Raises BadInput for variables that make no sense. Ends the process with code 1 and one line where the others cannot
     be reached in time: they may come up later, so a scheduler may try again. Every process but the first falls silent.
+    None leaves a core: when another is gone JAX ends this one by an abort, and a host's memory takes minutes to write.
     """
     env = os.environ if env is None else env
     if (found := place(env)) is None and not tpu_slice(env):
         return
+    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
     jax.config.update("jax_enable_preemption_service", False)  # its handler of SIGTERM would take Stop's place
     initialize = functools.partial(
@@ -199,6 +203,13 @@ def given_up_after(seconds: float, why: str) -> Iterator[None]:
         raise SystemExit(f"gptjax: {why}: {' '.join(str(error).split())}") from error
     finally:
         timer.cancel()
+
+
+def leave(why: Exception) -> None:
+    """Ends this process at once, with code 1: JAX's shutdown would wait for the one that is gone, and abort."""
+    reason = " ".join(str(why).split())[:200]
+    print(f"gptjax: another process of this run is gone, so this one ends: {reason}", file=sys.stderr, flush=True)
+    os._exit(1)
 
 
 def agreed(make: Callable[[], Made], seen: Callable[[Made], Mapping]) -> Made:

@@ -10,11 +10,9 @@ import jax
 
 from gptjax.config import Config
 from gptjax.data.batches import Batch
+from gptjax.training import divergence
+from gptjax.training.spikes import Spiked
 from gptjax.training.step import TrainState
-
-
-class Diverged(RuntimeError):
-    """A loss or a norm is NaN or infinite. Commands exit with 3: the same run would diverge again."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,14 +24,28 @@ class Tools:
     evaluate: Callable[[dict], dict[str, float]]
     sample: Callable[[int, dict], None]
     write: Callable[[int, dict[str, float]], None]
-    save: Callable[[int, TrainState, float | None], None]
+    save: Callable[[int, TrainState, float | None], None]  # refuses a state that is not finite
     check: Callable[[], None]  # raises what an asynchronous save has failed with
     wait: Callable[[], None]  # until all saves are done
+    go_back: Callable[[int], TrainState]  # an older state that goes on at this step, without the batches between
     stop: Callable[[], bool]
+    clock: Callable[[str], None]  # is told what the loop does from now on: one of runs.clock.KINDS
     profile_dir: str
 
 
 def train(cfg: Config, state: TrainState, first_step: int, tools: Tools) -> tuple[TrainState, int]:
+    """`updates`, which begin again from an older state after a spike of the loss where `spike.action` is "rollback"."""
+    while True:
+        try:
+            return updates(cfg, state, first_step, tools)
+        except Spiked as spike:
+            tools.wait()
+            tools.clock("restore")
+            first_step = spike.step + 1
+            state = tools.go_back(first_step)
+
+
+def updates(cfg: Config, state: TrainState, first_step: int, tools: Tools) -> tuple[TrainState, int]:
     """Updates from `first_step` to `cfg.n_steps`, or until told to stop; the last state is saved. Returns its step too.
 
     Step s is the state after s updates: its line holds the loss of that state on batch s, and its gradient's norm.
@@ -46,21 +58,25 @@ def train(cfg: Config, state: TrainState, first_step: int, tools: Tools) -> tupl
         if tools.stop():
             break
         if step > first_step and due(cfg, step):
-            with lines.paused(step, metrics):
+            with lines.paused(step):
                 look(cfg, step, state, tools)
         tracing.at(step, metrics)
-        state, metrics = tools.update(state, tools.batches(step))
-        lines.write_late()
-        if every(cfg.log_every, step):
-            lines.late = step, metrics
+        tools.clock("data")
+        batch = tools.batches(step)
+        tools.clock("step")
+        state, metrics = tools.update(state, batch)
+        lines.read_late()
+        lines.late = step, metrics
     else:
         step = cfg.n_steps
-    with lines.paused(step, metrics):
+    with lines.paused(step):
         tracing.close()
         if step == cfg.n_steps:
             look(cfg, step, state, tools)
         else:
+            tools.clock("save")
             tools.save(step, state, None)
+    tools.clock("save")
     tools.wait()
     return state, step
 
@@ -79,12 +95,16 @@ def look(cfg: Config, step: int, state: TrainState, tools: Tools) -> None:
     last = step == cfg.n_steps
     eval_nll = None
     if last or every(cfg.eval_every, step):
-        found = finite(step, tools.evaluate(state.eval_params))
+        tools.clock("eval")
+        found = tools.evaluate(state.eval_params)
         tools.write(step, found)
+        divergence.refuse(step, cfg.seed, found)
         eval_nll = found["eval/nll"]
     if last or every(cfg.save_every, step):
+        tools.clock("save")
         tools.save(step, state, eval_nll)
     if last or every(cfg.sample_every, step):
+        tools.clock("sample")
         tools.sample(step, state.eval_params)
 
 
@@ -96,32 +116,29 @@ class Lines:
         self.late: tuple[int, dict] | None = None
         self.mark = first_step, time.perf_counter()  # so many updates were done at that time
 
-    def write_late(self) -> None:
-        """Writes the line that waits, if any, with the rate since the one before."""
+    def read_late(self) -> None:
+        """Reads the metrics that wait, if any; writes those of a logging step, of a spike, or what is not finite."""
         if self.late is None:
             return
         (step, metrics), self.late = self.late, None
-        found = finite(step, metrics)
-        (n_done, since), self.mark = self.mark, (step + 1, time.perf_counter())
-        found["perf/tokens_per_s"] = (step + 1 - n_done) * self.cfg.batch_tokens / (self.mark[1] - since)
-        self.write(step, found)
+        found = divergence.read(metrics)
+        spiked = "spike/z" in found and found["spike/z"] > self.cfg.spike.threshold
+        if every(self.cfg.log_every, step):
+            (n_done, since), self.mark = self.mark, (step + 1, time.perf_counter())
+            rate = (step + 1 - n_done) * self.cfg.batch_tokens / (self.mark[1] - since)
+            self.write(step, found | {"perf/tokens_per_s": rate})
+        elif spiked or not all(map(math.isfinite, found.values())):
+            self.write(step, found)
+        divergence.refuse(step, self.cfg.seed, found)
+        if spiked and self.cfg.spike.action == "rollback":
+            raise Spiked(step)
 
     @contextlib.contextmanager
-    def paused(self, step: int, metrics: dict) -> Iterator[None]:
+    def paused(self, step: int) -> Iterator[None]:
         """Time that is not training's; begins by waiting for update `step - 1` and refusing what is not finite."""
-        self.write_late()
-        finite(step - 1, metrics)
+        self.read_late()
         yield
         self.mark = step, time.perf_counter()
-
-
-def finite(step: int, metrics: dict) -> dict[str, float]:
-    """The metrics as numbers; raises Diverged where one is not finite."""
-    found = {name: float(value) for name, value in jax.device_get(metrics).items()}
-    for name, value in found.items():
-        if not math.isfinite(value):
-            raise Diverged(f"{name} is {value} at step {step}")
-    return found
 
 
 class Trace:

@@ -7,13 +7,13 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
-from jaxtyping import Array, Int, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from gptjax import mesh, tree
 from gptjax.config import Config
 from gptjax.data.batches import Batch
 from gptjax.model import choice, gpt
-from gptjax.training import fsdp, loss, optim, sharding
+from gptjax.training import fsdp, loss, optim, sharding, spikes
 
 
 class TrainState(NamedTuple):
@@ -23,6 +23,7 @@ class TrainState(NamedTuple):
     params: dict
     opt_state: Any
     ema: dict | None  # average of the parameters, where optim.ema_decay is above 0
+    losses_W: Float[Array, " W"] | None = None  # the latest, where spikes are looked for
 
     @property
     def eval_params(self) -> dict:
@@ -38,7 +39,7 @@ def with_optimizer(params: dict, cfg: Config) -> TrainState:
     """Step 0 from given weights, with a fresh optimizer."""
     opt_state = optim.make(cfg.optim, cfg.n_steps).init(params)
     ema = jax.tree.map(jnp.copy, params) if cfg.optim.ema_decay else None
-    return TrainState(jnp.zeros((), jnp.int32), params, opt_state, ema)
+    return TrainState(jnp.zeros((), jnp.int32), params, opt_state, ema, spikes.window(cfg.spike))
 
 
 def abstract_state(cfg: Config, mesh: Mesh) -> TrainState:
@@ -92,7 +93,13 @@ def train_step(state: TrainState, batch: Batch, *, cfg: Config, on: Mesh) -> tup
         "param/norm": tree.norm(state.params),
         "optim/lr": jnp.asarray(optim.schedule(cfg.optim, cfg.n_steps)(state.step)),
     }
-    return TrainState(state.step + 1, params, opt_state, ema), metrics
+    new = TrainState(state.step + 1, params, opt_state, ema, state.losses_W)
+    if state.losses_W is not None:
+        metrics["spike/z"], losses_W = spikes.judge(state.losses_W, metrics["train/nll"])
+        if cfg.spike.action == "skip":
+            new = spikes.unless(metrics["spike/z"] > cfg.spike.threshold, new, state)
+        new = new._replace(losses_W=losses_W)
+    return new, metrics
 
 
 def over_mesh(params: dict, batch: Batch, cfg: Config, key: PRNGKeyArray | None, on: Mesh) -> tuple[Array, dict]:

@@ -16,7 +16,7 @@ import pyarrow
 import pyarrow.parquet
 
 from gptjax import config, mesh
-from gptjax.commands import train
+from gptjax.commands import opening
 from gptjax.config import BadInput, Config
 from gptjax.data import tokenizers
 from gptjax.data.corpora import open_corpus
@@ -101,7 +101,7 @@ def read_all(run: pathlib.Path, cache: pathlib.Path, texts: pathlib.Path, cfg: C
 
     def opened() -> None:
         with contextlib.closing(RunLock(str(run))) as lock:
-            train.open_run(cfg, lock, False)
+            opening.open_run(cfg, lock, False)
 
     paths: list[Callable[[], object]] = [
         lambda: config.from_dict(json.loads((run / "run.json").read_bytes())["config"]),

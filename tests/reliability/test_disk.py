@@ -85,9 +85,9 @@ def small_disk(tmp_path):
 def test_a_disk_that_fills_up_is_told_at_the_next_step_and_then_goes_on(small_disk, begun, train, capfd, monkeypatch):
     run = small_disk / "run"
     shutil.copytree(begun, run)
-    filler, steps, real = small_disk / "filler", [], loop.Lines.write_late
+    filler, steps, real = small_disk / "filler", [], loop.Lines.read_late
     filler.write_bytes(bytes(os.statvfs(small_disk).f_bavail * os.statvfs(small_disk).f_frsize - 60_000))
-    monkeypatch.setattr(loop.Lines, "write_late", lambda self: (steps.append(1), real(self))[1])
+    monkeypatch.setattr(loop.Lines, "read_late", lambda self: (steps.append(1), real(self))[1])
     capfd.readouterr()
     assert train(run, 400, 5) == 1
     said = capfd.readouterr().err

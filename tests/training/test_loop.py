@@ -7,6 +7,7 @@ import pytest
 from jax._src.array import ArrayImpl
 
 from gptjax.training import loop
+from gptjax.training.divergence import Diverged
 from gptjax.training.step import TrainState
 from tests.tiny import make_config
 
@@ -21,6 +22,7 @@ class Story:
 
     def __init__(self, nll=lambda step: 1.0, stop_at=None):
         self.told, self.nll, self.stop_at, self.step = [], nll, stop_at, 0
+        self.kinds: list[str] = []
 
     def update(self, state, batch):
         assert state.params["n"] == batch, "the batch of a step is the one of its number"
@@ -39,6 +41,10 @@ class Story:
         assert state.params["n"] == step
         self.told.append(f"save {step}" + ("" if nll is None else f" with {nll:g}"))
 
+    def go_back(self, step):
+        self.told.append(f"back, on at {step}")
+        return state_of(step)
+
     def batch(self, step) -> Any:
         return step  # its number is all that this story needs of it
 
@@ -52,7 +58,9 @@ class Story:
             save=self.save,
             check=lambda: None,
             wait=lambda: self.told.append("wait"),
+            go_back=self.go_back,
             stop=lambda: self.step == self.stop_at,
+            clock=self.kinds.append,
             profile_dir="",
         )
 
@@ -73,6 +81,13 @@ def test_the_story_of_a_run():
     ]
 
 
+def test_the_clock_hears_what_the_loop_does():
+    story, one = Story(), ["data", "step"]
+    run(story)
+    looks = ["save"], ["eval", "save", "sample"], ["eval", "save", "sample", "save"]
+    assert story.kinds == [*one, *one, *looks[0], *one, *one, *looks[1], *one, *one, *looks[2]]
+
+
 def test_a_resumed_run_does_not_repeat_what_was_done_at_its_first_step():
     story = Story()
     run(story, first_step=4)
@@ -89,7 +104,8 @@ def test_a_stopped_run_saves_where_it_is():
 @pytest.mark.parametrize("at", [0, 1, 3, 5])
 def test_what_is_not_finite_is_never_saved(bad, at):
     story = Story(nll=lambda step: bad if step == at else 1.0)
-    with pytest.raises(loop.Diverged, match=f"train/nll is (nan|inf) at step {at}"):
+    words = rf"train/nll is (nan|inf) \(bits 7f[f0-9]+\) at step {at}, batch \(seed 0, step {at}\)"
+    with pytest.raises(Diverged, match=words):
         run(story)
     saved = [int(word.split()[1]) for word in story.told if word.startswith("save")]
     assert all(step <= at for step in saved), story.told
@@ -98,13 +114,24 @@ def test_what_is_not_finite_is_never_saved(bad, at):
 def test_a_loss_on_held_out_text_that_is_not_finite_is_never_saved_either():
     story = Story()
     story.evaluate = lambda params: {"eval/nll": float("nan")}
-    with pytest.raises(loop.Diverged, match="eval/nll is nan at step 4"):
+    with pytest.raises(Diverged, match=r"eval/nll is nan \(bits \w+\) at step 4"):
         run(story)
-    assert story.told[-1] == "line 2"
+    assert story.told[-1] == "eval 4"
 
 
-def test_the_device_is_read_on_logging_steps_only_and_one_step_late(monkeypatch):
-    """Updates 0 to 7 with a line every 4: lines 0 and 4 are read after updates 1 and 5 have begun; nothing else is."""
+@pytest.mark.parametrize("at", [1, 2, 5, 9])
+def test_a_run_stops_within_one_step_of_what_is_not_finite_and_logs_it(at):
+    """Between two lines, far from any save: one update is under way when that of the batch is read."""
+    story = Story(nll=lambda step: float("nan") if step == at else 1.0)
+    cfg = make_config("n_steps=100", "log_every=50", "eval_every=0", "save_every=0")
+    with pytest.raises(Diverged) as stopped:
+        loop.train(cfg, state_of(0), 0, story.tools())
+    assert stopped.value.step == at and story.step == at + 2
+    assert story.told == ["line 0", f"line {at}"]
+
+
+def test_the_device_is_read_once_a_step_and_one_step_late(monkeypatch):
+    """The metrics of update s are read after update s + 1 has begun; nothing else is."""
     reads, inside, story = [], [], Story()
     real_get = jax.device_get
 
@@ -133,7 +160,7 @@ def test_the_device_is_read_on_logging_steps_only_and_one_step_late(monkeypatch)
         float(jnp.float32(1))
     cfg = make_config("n_steps=8", "log_every=4", "eval_every=0", "save_every=0", "sample_every=0")
     loop.train(cfg, state_of(0), 0, story.tools())
-    assert [step for step in reads if step < 8] == [2, 6]
+    assert reads == [*range(2, 9), 8]
 
 
 def test_throughput_counts_the_updates_between_two_lines(monkeypatch):

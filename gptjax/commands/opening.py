@@ -1,0 +1,93 @@
+"""Opening a run: all that can be refused before the first compile is refused here."""
+
+import functools
+import os
+from typing import NamedTuple
+
+from jax.sharding import Mesh
+
+from gptjax import config, mesh
+from gptjax.config import Config
+from gptjax.data import prepared
+from gptjax.data.batches import Batches
+from gptjax.data.prepared import Prepared
+from gptjax.model import choice
+from gptjax.runs import workdir as directory
+from gptjax.runs.log import read_header
+from gptjax.training import checkpoint, hosts, resume, sharding, source, step
+from gptjax.training.lock import RunLock
+
+
+class Opened(NamedTuple):
+    """A run whose input has been checked: nothing is compiled yet, and nothing is written."""
+
+    cfg: Config  # with the kernel that attends in `model.attention`
+    asked: Config  # as given, where that may be "auto"
+    workdir: str
+    mesh: Mesh
+    rows: list[int]  # of the global batch, read by this process
+    data: Prepared
+    batches: Batches
+    saved: int | None  # the newest good checkpoint's step
+    changed: dict  # keys that a resumed run changes, {key: [old, new]}
+
+    @property
+    def shared(self) -> dict:
+        """What every process of a run must have found alike, by what its user calls it."""
+        return {
+            "their config": config.to_dict(self.cfg),
+            "the newest checkpoint of --workdir": self.saved,
+            "the tokens and the tokenizer": self.data.fingerprints,
+        }
+
+    @property
+    def meta(self) -> dict:
+        """What a checkpoint holds beside the state."""
+        return {"config": config.to_dict(self.asked), **self.data.fingerprints}
+
+
+def open_run(cfg: Config, lock: RunLock, change_optimizer: bool) -> Opened:
+    """All that can be refused before the first compile is refused here, by BadInput."""
+    workdir = lock.workdir
+    directory.check(workdir, cfg.log)
+    folder = f"{workdir}/checkpoints"
+    saved, past = hosts.of_first(lambda: newest_good(folder, lock), "saved"), read_header(workdir)
+    saved_meta = None if saved is None else checkpoint.read_meta(folder, saved)
+    before = saved_meta or past  # the newest checkpoint knows of changes that came after run.json
+    changed = {}
+    if before is not None:
+        now = config.to_dict(cfg)
+        changed = resume.check_resume(before["config"], now, run=workdir, change_optimizer=change_optimizer)
+    on = mesh.make(cfg.mesh)
+    rows = sharding.rows(cfg.batch_size, on)
+    sharding.check_rows(cfg.batch_size, cfg.accumulate, on)
+    step.abstract_state(cfg, on)  # for its refusal of a mesh that does not divide the model
+    chosen = choice.resolved(cfg, on)
+    data = prepared.prepare(cfg)
+    if cfg.init_from:
+        source.check_origin(cfg, data.tokenizer)
+    opened = Opened(chosen, cfg, workdir, on, rows, data, train_batches(cfg, data, rows), saved, changed)
+    if saved_meta is not None:
+        resume.check_fingerprints(saved_meta, opened.meta, run=workdir)
+    hosts.of_first(lock.take, "lock")
+    return opened
+
+
+def newest_good(folder: str, lock: RunLock) -> int | None:
+    """The step to go on from, every file of it verified; damaged checkpoints are put aside by the job that trains."""
+    if os.path.isdir(lock.workdir):
+        lock.take()
+    return checkpoint.newest_good(folder, functools.partial(checkpoint.verified, folder), quarantine=True)
+
+
+def train_batches(cfg: Config, data: Prepared, rows: list[int]) -> Batches:
+    return Batches(
+        list(data.train.values()),
+        cfg.data.weights,
+        batch_size=cfg.batch_size,
+        context=cfg.model.context,
+        seed=cfg.seed,
+        mask_documents=cfg.data.mask_documents,
+        end_of_text=data.tokenizer.end_of_text,
+        rows=rows,
+    )
