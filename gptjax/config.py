@@ -27,9 +27,9 @@ from gptjax.keys import (
     TokenizerConfig,
     flatten,
     resume_rule,
-    validate,
     without_password,
 )
+from gptjax.validation import validate
 
 __all__ = [
     "BadInput",

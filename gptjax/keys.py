@@ -1,9 +1,7 @@
 """Every key of a config, once: its type, the values it can take, and whether it may differ when a run is resumed."""
 
 import dataclasses
-import difflib
 import fnmatch
-import math
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -208,97 +206,6 @@ def flatten(values: Mapping, prefix: str = "") -> dict[str, Any]:
     for key, value in values.items():
         flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: value}
     return flat
-
-
-def validate(cfg: Config) -> None:
-    """Raises BadInput, naming the key and the nearest right value, for what no run could use."""
-    flat = flatten(dataclasses.asdict(cfg))
-    for key, value in flat.items():
-        numbers = value if isinstance(value, tuple) else (value,)
-        if not all(math.isfinite(number) for number in numbers if isinstance(number, float)):
-            raise BadInput(f"{key}={value}: must be a finite number")
-    for key, allowed in CHOICES.items():
-        for value in flat[key] if isinstance(flat[key], tuple) else (flat[key],):
-            if value not in allowed:
-                near = difflib.get_close_matches(str(value), allowed, n=1, cutoff=0.0)
-                raise BadInput(f"{key}={value!r}: did you mean {near[0]!r}? It is one of {', '.join(allowed)}")
-    for key, least in AT_LEAST.items():
-        if flat[key] < least:
-            raise BadInput(f"{key}={flat[key]}: must be at least {least}")
-    for key in BELOW_ONE:
-        if flat[key] >= 1:
-            raise BadInput(f"{key}={flat[key]}: must be below 1")
-    for key, value in flat.items():
-        most = AT_MOST[key] if key in AT_MOST else LARGEST_INT
-        numbers = value if isinstance(value, tuple) else (value,)
-        if any(number > most for number in numbers if key in AT_MOST or type(number) is int):
-            raise BadInput(f"{key}={value}: must be at most {most}")
-    validate_words(cfg, flat)
-    validate_sizes(cfg)
-
-
-def validate_words(cfg: Config, flat: Mapping[str, Any]) -> None:
-    """The part of `validate` that is about names and paths."""
-    for key in ("name", "sample_prompt", "data.cache"):
-        if not flat[key]:
-            raise BadInput(f"{key}: is empty; configs/base.py has {key}={BASE_WORDS[key]!r}")
-    for key, value in flat.items():
-        words = value if isinstance(value, tuple) else (value,)
-        if any(not word.isprintable() for word in words if isinstance(word, str)) and key not in FREE_TEXT:
-            raise BadInput(f"{key}={value!r}: must be one line of characters that can be printed")
-        if any(without_password(word) != word for word in words if isinstance(word, str)):
-            raise BadInput(f"{key}: holds a password, and run.json keeps every key; give it in the environment")
-    if twice := [spec for number, spec in enumerate(cfg.data.corpora) if spec in cfg.data.corpora[:number]]:
-        raise BadInput(
-            f"data.corpora: {twice[0]} stands there twice; name it once, with a larger entry of data.weights"
-        )
-
-
-def validate_sizes(cfg: Config) -> None:
-    """The part of `validate` that holds several keys against each other."""
-    m, sizes = cfg.model, dataclasses.astuple(cfg.mesh)
-    if m.d_model % m.n_heads:
-        near = max(m.n_heads, round(m.d_model / m.n_heads) * m.n_heads)
-        raise BadInput(f"model.d_model={m.d_model} is not a multiple of model.n_heads={m.n_heads}; try {near}")
-    if m.n_heads % m.n_kv_heads:
-        near = max(k for k in range(1, m.n_kv_heads + 1) if m.n_heads % k == 0)
-        raise BadInput(f"model.n_kv_heads={m.n_kv_heads} does not divide model.n_heads={m.n_heads}; try {near}")
-    if m.position == "rope" and m.d_head % 2:
-        raise BadInput(f"model.position='rope' needs an even head width, got d_model/n_heads={m.d_head}")
-    if m.remat == "none" and (m.saved or m.offloaded):
-        key = "saved" if m.saved else "offloaded"
-        raise BadInput(f"model.{key}: model.remat='none' keeps everything; try model.remat='full'")
-    if twice := sorted(set(m.saved) & set(m.offloaded)):
-        raise BadInput(f"model.offloaded={m.offloaded}: {twice[0]} is in model.saved too; leave it in one")
-    if cfg.batch_tokens % (m.context * cfg.accumulate):
-        unit = m.context * cfg.accumulate
-        near = max(unit, round(cfg.batch_tokens / unit) * unit)
-        raise BadInput(
-            f"batch_tokens={cfg.batch_tokens} is not a multiple of model.context x accumulate={unit}; try {near}"
-        )
-    if m.context % cfg.loss.n_chunks:
-        near = max(c for c in range(1, cfg.loss.n_chunks + 1) if m.context % c == 0)
-        raise BadInput(f"loss.n_chunks={cfg.loss.n_chunks} does not divide model.context={m.context}; try {near}")
-    if len(cfg.data.weights) != len(cfg.data.corpora) or not cfg.data.corpora:
-        raise BadInput(f"data.weights has {len(cfg.data.weights)} entries for {len(cfg.data.corpora)} data.corpora")
-    if min(cfg.data.weights) <= 0:
-        raise BadInput(f"data.weights={cfg.data.weights}: every weight must be above 0")
-    if cfg.optim.warmup_steps >= cfg.n_steps:
-        raise BadInput(f"optim.warmup_steps={cfg.optim.warmup_steps} must be below n_steps={cfg.n_steps}")
-    if sizes.count(-1) > 1 or 0 in sizes:
-        raise BadInput(f"mesh={sizes}: sizes are above 0, and at most one may be -1 (inferred)")
-    if cfg.spike.action == "rollback" and (not cfg.save_every or not cfg.keep_every or cfg.keep_every % cfg.save_every):
-        near = max(1, round(cfg.keep_every / (cfg.save_every or 1))) * (cfg.save_every or cfg.keep_every or 1000)
-        raise BadInput(
-            f"spike.action='rollback' goes back to checkpoints kept for good: keep_every={cfg.keep_every} must be "
-            f"a multiple of save_every={cfg.save_every}, both above 0; try keep_every={near}"
-        )
-    if len(cfg.profile_steps) not in (0, 2) or list(cfg.profile_steps) != sorted(cfg.profile_steps):
-        raise BadInput(f"profile_steps={cfg.profile_steps}: give the first and last step, or nothing")
-    if min(cfg.profile_steps, default=0) < 0:
-        raise BadInput(f"profile_steps={cfg.profile_steps}: steps are at least 0")
-    if max(cfg.profile_steps, default=-1) >= cfg.n_steps:
-        raise BadInput(f"profile_steps={cfg.profile_steps}: the last step must be below n_steps={cfg.n_steps}")
 
 
 def resume_rule(key: str) -> str:

@@ -2,10 +2,12 @@
 
 import errno
 import functools
+import gc
 import os
 import pathlib
 import shutil
 import subprocess
+import warnings
 
 import numpy as np
 import pytest
@@ -54,6 +56,14 @@ def failing(begun, train, work: pathlib.Path, errors, rng: np.random.Generator, 
     went_on = train(run, 12, 4) == 0 and sorted(lines(run)) == list(range(12))
     shutil.rmtree(run)
     return "one line, the older checkpoint kept, then went on" if went_on else f"{word} at {where}: did not go on"
+
+
+@pytest.fixture(autouse=True)
+def quiet_orbax():
+    """A write that fails leaves a coroutine of Orbax's that nobody awaits, which Python tells whenever it finds it."""
+    yield
+    with warnings.catch_warnings(action="ignore"):
+        gc.collect()
 
 
 def outcomes(begun, train, tmp_path, capfd, n: int, *, keep: bool):

@@ -59,7 +59,7 @@ def test_a_directory_that_cannot_be_written_is_named(tmp_path, monkeypatch):
         raise OSError(errno.EROFS, "Read-only file system")
 
     monkeypatch.setattr(os, "open", read_only)
-    with pytest.raises(BadInput, match=f"--workdir={tmp_path}: is read-only; name a directory"):
+    with pytest.raises(BadInput, match=f"--workdir={tmp_path}: Read-only file system; name a directory"):
         RunLock(str(tmp_path)).take()
 
 
