@@ -146,6 +146,20 @@ class Checkpoints:
         return read_arrays(f"{self.folder}/{step}", abstract_state, partial=False), meta
 
 
+def save_weights(folder: str, step: int, params: Any, meta: Mapping) -> None:
+    """A checkpoint of weights alone, written when this returns; one of that step that is there is replaced.
+
+    Neither compressed nor merged into large files, as the checkpoints of a run are: of weights in 32 bits compression
+    saves a tenth, takes three times as long, and holds a second copy in memory."""
+    state = ocp.PyTreeCheckpointHandler(use_ocdbt=False, use_compression=False)
+    handler = ocp.CompositeCheckpointHandler(state=state, meta=ocp.JsonCheckpointHandler())
+    items = ocp.args.Composite(
+        state=ocp.args.PyTreeSave({"params": params}), meta=ocp.args.JsonSave({"format": FORMAT, **meta})
+    )
+    with ocp.Checkpointer(handler) as writer:
+        writer.save(f"{place(folder)}/{step}", args=items, force=True)
+
+
 def eval_nll_of(metrics: Mapping) -> float:
     return metrics["eval_nll"]
 
