@@ -13,6 +13,7 @@ from gptjax.config import BadInput
 from gptjax.data.alphabets import Tokenizer
 
 END_OF_TEXT = "<|endoftext|>"
+ADDED = '"added_tokens": '
 SPACE_SIGN = "\u2581"
 FILES = (("vocab.json", "merges.txt"), ("encoder.json", "vocab.bpe"))  # two names for GPT-2's vocabulary and merges
 WHERE = "they are in the openai-community/gpt2 repository on the Hugging Face hub"
@@ -28,10 +29,12 @@ class ByteLevelBPE(Tokenizer):
         import tokenizers
 
         self.name, self.files = name, files
-        self.model = tokenizers.Tokenizer.from_str(files["tokenizer.json"].decode())
+        text = files["tokenizer.json"].decode()  # of which only a little is parsed in Python: the rest is large
+        self.model = tokenizers.Tokenizer.from_str(text)
         self.model.encode_special_tokens = True  # only what the loop puts between documents is the special token
         vocab = self.model.get_vocab()
-        self.end_of_text, *others = (token["id"] for token in json.loads(files["tokenizer.json"])["added_tokens"])
+        special = json.JSONDecoder().raw_decode(text, text.index(ADDED) + len(ADDED))[0]
+        self.end_of_text, *others = (token["id"] for token in special)
         self.vocab_size = len(vocab)
         self.token_bytes = np.zeros(self.vocab_size, np.float32)
         for token, i in vocab.items():

@@ -20,6 +20,7 @@ from gptjax.model import gpt
 ALIGNED = 64  # bytes; XLA's CPU backend takes over such an array without a copy
 FLOATS = ("F32", "F16", "BF16")
 BUFFERS = (".attn.bias", ".attn.masked_bias", ".rotary_emb.inv_freq")  # constants that old files hold
+CHUNK = 8 * 2**20  # bytes of a file that a thread keeps in memory
 N_THREADS = 4  # copying waits for memory and disk
 
 
@@ -40,12 +41,8 @@ def read(tensors: Tensors, options: Options, places: Any) -> dict:
             one = functools.partial(piece, tensors, options, parts[name], shape.shape, pool)
             return jax.make_array_from_callback(shape.shape, place, one)
 
-        shapes = shapes_of(options.model)
         found = tree.named(places)
-        params = tree.map_named(lambda name, shape: array(name, shape, found[name]), shapes)
-    for name in tensors:
-        tensors.forget(name)
-    return params
+        return tree.map_named(lambda name, shape: array(name, shape, found[name]), shapes_of(options.model))
 
 
 def piece(
@@ -66,11 +63,13 @@ def piece(
                 return
             target, axes = target[part.gate - axes[0].start], axes[1:]
         inside = inside[tuple(slice(axis.start, axis.stop) for axis in axes)]
-        target[: len(inside)] = inside
+        at_once = max(1, len(inside) * CHUNK // max(1, inside.nbytes))
+        for first in range(0, len(inside), at_once):
+            target[first : min(first + at_once, len(inside))] = inside[first : first + at_once]
+            tensors.forget(tensor)
         target[len(inside) :] = 0  # the rows that pad the vocabulary
         if part.leaf in (f"{LAYER}attn/w_q", f"{LAYER}attn/b_q") and layer is not None:
             scale_queries(target, layer, options)
-        tensors.forget(tensor)
 
     layers = ranges[0] if layered else [None]
     list(pool.map(lambda job: fill(*job), [(part, layer) for layer in layers for part in parts]))
