@@ -94,6 +94,10 @@ def make_parser() -> argparse.ArgumentParser:
         "--hf", required=True, metavar="DIR|NAME", help="a folder with config.json and safetensors, or user/model"
     )
     bring.add_argument("--to", required=True, metavar="RUN", help="a new run directory")
+
+    take = add(commands, "export-hf", "make a Hugging Face model folder of a run", run_export_hf)
+    take.add_argument("--from", dest="folder", required=True, metavar="RUN", help="as of generate")
+    take.add_argument("--to", required=True, metavar="DIR", help="a new folder, for transformers to load")
     return parser
 
 
@@ -181,6 +185,13 @@ def run_import_hf(flags: argparse.Namespace, overrides: list[str]) -> int:
     from gptjax.commands import import_hf
 
     return import_hf.run(flags.hf, flags.to)
+
+
+def run_export_hf(flags: argparse.Namespace, overrides: list[str]) -> int:
+    start_jax()
+    from gptjax.commands import export_hf
+
+    return export_hf.run(flags.folder, flags.to)
 
 
 def ask_for_huge_pages() -> None:

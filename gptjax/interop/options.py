@@ -152,8 +152,10 @@ def of_llama(values: Mapping[str, Any]) -> Options:
 
 def model_config(**architecture: Any) -> ModelConfig:
     """A ModelConfig of the architecture, with what neither family has switched off."""
-    rest = dict(qk_norm=False, parallel=False, logit_softcap=0.0, pad_vocab_to=PAD_VOCAB_TO, dtype="float32")
-    run = dict(attention="auto", scan=True, remat="none", saved=(), offloaded=())
+    rest: dict[str, Any] = dict(
+        qk_norm=False, parallel=False, logit_softcap=0.0, pad_vocab_to=PAD_VOCAB_TO, dtype="float32"
+    )
+    run: dict[str, Any] = dict(attention="auto", scan=True, remat="none", saved=(), offloaded=())
     return ModelConfig(**architecture, **rest, **run)
 
 
