@@ -4,6 +4,7 @@ Each folder is a small random model as transformers saves it, and `golden.npz`: 
 `tokens_BT` with `mask_BT` (left-padded, right-padded and full rows) gives `logits_BTV`; `prompt_T` gives `greedy_T`.
 """
 
+import importlib
 import pathlib
 from typing import Any
 
@@ -28,11 +29,14 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
 TEXTS = ["the cat sat on the mat", "it's we'll 12 3.14 naïve é 日本 👩‍👩 \n\n x"]
 
 
+def library(name: str) -> Any:
+    """torch or transformers, which are not in the environment of the tests."""
+    return importlib.import_module(name)
+
+
 def make_model(kind: str, options: dict[str, Any], seed: int) -> Any:
     """A model of transformers whose weights are large enough for logits to differ by units, and text not to repeat."""
-    import torch
-    import transformers
-
+    torch, transformers = library("torch"), library("transformers")
     torch.manual_seed(seed)
     config = getattr(transformers, f"{kind}Config")(**options)
     model = getattr(transformers, f"{kind}LMHeadModel" if kind == "GPT2" else f"{kind}ForCausalLM")(config)
@@ -56,8 +60,7 @@ def padded(vocab_size: int, length: int, seed: int) -> tuple[np.ndarray, np.ndar
 
 def logits(model: Any, tokens_BT: np.ndarray, mask_BT: np.ndarray) -> np.ndarray:
     """What transformers gives, positions counted from the first real token as its `generate` does."""
-    import torch
-
+    torch = library("torch")
     positions_BT = np.maximum(np.cumsum(mask_BT, axis=1) - 1, 0)
     given = dict(input_ids=tokens_BT, attention_mask=mask_BT, position_ids=positions_BT)
     with torch.no_grad():
@@ -65,8 +68,7 @@ def logits(model: Any, tokens_BT: np.ndarray, mask_BT: np.ndarray) -> np.ndarray
 
 
 def greedy(model: Any, prompt_T: np.ndarray, n_tokens: int) -> np.ndarray:
-    import torch
-
+    torch = library("torch")
     ends = dict(eos_token_id=None, pad_token_id=0)
     found = model.generate(torch.tensor(prompt_T)[None], max_new_tokens=n_tokens, do_sample=False, **ends)
     return found[0, len(prompt_T) :].numpy()
@@ -82,15 +84,14 @@ def write_tokenizer(folder: pathlib.Path, vocab_size: int) -> None:
 
 
 def main() -> None:
-    import transformers
-
+    transformers = library("transformers")
     for seed, (name, (kind, options)) in enumerate(MODELS.items()):
         folder = FOLDER / name
         model = make_model(kind, options, seed)
         model.save_pretrained(folder, max_shard_size="20KB" if name == "gpt2_scaled" else "5GB")
         tokens_BT, mask_BT = padded(options["vocab_size"], 11, seed)
         prompt_T = tokens_BT[1, :5]
-        more = {}
+        more: dict[str, Any] = {}
         if name == "gpt2":
             write_tokenizer(folder, options["vocab_size"])
             tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
