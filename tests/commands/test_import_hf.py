@@ -110,7 +110,7 @@ def test_a_name_goes_through_the_hub(tmp_path, monkeypatch):
 def test_offline_the_hub_is_named(monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with pytest.raises(BadInput, match="--hf=nobody/nothing: no such folder, and the hub did not give it"):
+    with pytest.raises(BadInput, match="nobody/nothing: no such folder, and the hub did not give it"):
         hub.folder_of("nobody/nothing")
 
 
