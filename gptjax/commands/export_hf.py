@@ -4,9 +4,9 @@ import os
 import pathlib
 import time
 
-from gptjax import tree
 from gptjax.config import BadInput
 from gptjax.interop import export, options
+from gptjax.planning import flops
 from gptjax.training import source
 
 
@@ -19,7 +19,7 @@ def run(folder: str, to: str) -> int:
         raise BadInput(f"--to={to}: is there already; name a new folder")
     given = source.open_run(folder)
     family = options.family_of(given.cfg.model)
-    print(f"{to}: writing {tree.count(given.params):,} parameters as {family}", flush=True)
+    print(f"{to}: writing {flops.n_params(given.cfg.model):,} parameters as {family}", flush=True)
     notes = export.write_model(target, given.params, given.cfg.model, given.tokenizer, given.generation)
     for note in notes:
         print(f"note: {note}")

@@ -7,9 +7,10 @@ import time
 
 import jax
 
-from gptjax import config, tree
+from gptjax import config
 from gptjax.config import BadInput
 from gptjax.interop import hub, huggingface
+from gptjax.planning import flops
 from gptjax.runs.log import RunLog, encode, environment, file_system, read_header, write_whole
 from gptjax.training import checkpoint, source
 
@@ -26,7 +27,7 @@ def run(hf: str, to: str) -> int:
     if not huggingface.is_model_folder(folder):
         raise BadInput(f"--hf={hf}: is no model folder: it has no config.json" + ran(folder))
     given = source.open_run(str(folder))
-    print(f"{to}: writing {tree.count(given.params):,} parameters from {folder}", flush=True)
+    print(f"{to}: writing {flops.n_params(given.cfg.model):,} parameters from {folder}", flush=True)
     written = {"config": config.to_dict(given.cfg), "tokenizer": given.tokenizer.fingerprint}
     checkpoint.save_weights(f"{to}/checkpoints", 0, given.params, written | {"data": None})
     source.write_tokenizer(given.tokenizer, to)
