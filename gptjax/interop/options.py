@@ -39,7 +39,9 @@ HARMLESS = set(
     min_length max_new_tokens temperature top_k top_p typical_p repetition_penalty length_penalty no_repeat_ngram_size
     encoder_no_repeat_ngram_size bad_words_ids num_beams num_beam_groups num_return_sequences diversity_penalty
     early_stopping remove_invalid_values gradient_checkpointing reorder_and_upcast_attn pretraining_tp summary_type
-    summary_use_proj summary_activation summary_proj_to_labels summary_first_dropout language license""".split()
+    summary_use_proj summary_activation summary_proj_to_labels summary_first_dropout language license _num_labels
+    output_past cls_token_id mask_token_id decoder_start_token_id forced_bos_token_id forced_eos_token_id
+    chunk_size_feed_forward _attn_implementation _attn_implementation_autoset""".split()
 )
 ARCHITECTURES = {
     "gpt2": ("GPT2LMHeadModel", "GPT2Model", "GPT2DoubleHeadsModel"),

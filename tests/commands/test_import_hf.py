@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 
-from gptjax import cli
+from gptjax import cli, mesh
 from gptjax.config import BadInput
 from gptjax.interop import hub
 from gptjax.training import sharding, source
@@ -52,7 +52,8 @@ def test_generate_takes_it(origin, imported, capsys):
     assert capsys.readouterr().out == found
 
 
-def test_training_starts_from_it(tmp_path):
+def test_training_starts_from_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(mesh, "make", lambda cfg: mesh_of(1, 1, 1, 1))  # where a step compiles fastest
     m = source.open_run(GPT2).cfg.model
     sizes = [f"model.{key}={getattr(m, key)}" for key in ("vocab_size", "context", "n_layers", "d_model", "n_heads")]
     sizes += [f"model.n_kv_heads={m.n_kv_heads}", f"model.d_hidden={m.d_hidden}"]
@@ -118,6 +119,16 @@ def test_without_the_hub_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     with pytest.raises(BadInput, match=r"pip install 'gptjax\[hf\]'"):
         hub.folder_of("nobody/nothing")
+
+
+def test_a_vocabulary_larger_than_the_tokenizer_is_kept_whole(tmp_path):
+    folder = folders.copy("gpt2", tmp_path)
+    (folder / "merges.txt").write_text("#version: 0.2\n")
+    whole = json.loads((folder / "vocab.json").read_text())
+    (folder / "vocab.json").write_text(json.dumps({token: i for token, i in whole.items() if i < 257}))
+    found = source.open_run(str(folder))
+    assert (found.tokenizer.vocab_size, found.cfg.model.vocab_size) == (257, 261)
+    assert found.tokenizer.decode([5, 258, 260, 6]) == found.tokenizer.decode([5, 6])
 
 
 def test_a_tokenizer_larger_than_the_model_is_refused(tmp_path):

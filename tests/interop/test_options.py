@@ -1,9 +1,13 @@
 """Each option of config.json that changes a number is honoured (test_golden) or refused by its name (here)."""
 
+import contextlib
 import json
 
+import jax
+import ml_dtypes
 import numpy as np
 import pytest
+import safetensors.numpy
 
 from gptjax.config import BadInput
 from gptjax.interop import options
@@ -69,35 +73,41 @@ def test_missing_options_are_those_of_gpt2(tmp_path):
     assert (cfg.mlp, cfg.norm_eps, cfg.tied, cfg.dropout) == ("gelu", 1e-5, True, 0.1)
 
 
-def bare_halves_and_a_mask(folder):
-    """The folder as the first GPT-2 files are: no prefix, float16, the causal mask among the weights."""
-    import safetensors.numpy
-
+def rewrite(folder, change):
+    """The folder's one file with other arrays."""
     file = folder / "model.safetensors"
-    arrays = {
-        name.removeprefix("transformer."): array.astype(np.float16)
-        for name, array in safetensors.numpy.load_file(file).items()
-    }
-    masks = {f"h.{layer}.attn.bias": np.ones((1, 1, 32, 32), np.uint8) for layer in range(3)}
-    safetensors.numpy.save_file(arrays | masks, file)
+    safetensors.numpy.save_file(change(safetensors.numpy.load_file(file)), file)
 
 
-def test_old_names_halves_and_masks_are_read(tmp_path):
+def test_old_names_and_masks_are_read(tmp_path):
+    """As the first GPT-2 files are: no prefix, and causal masks among the weights."""
     folder = folders.copy("gpt2", tmp_path)
-    bare_halves_and_a_mask(folder)
-    params, _ = folders.read(folder)
-    whole, _ = folders.read(GOLDEN / "gpt2")
-    w_in = np.asarray(whole["blocks"]["mlp"]["w_in"])
-    np.testing.assert_array_equal(params["blocks"]["mlp"]["w_in"], w_in.astype(np.float16).astype(np.float32))
+    masks = {f"h.{layer}.attn.bias": np.ones((1, 1, 32, 32), np.float32) for layer in range(3)}
+    rewrite(folder, lambda arrays: {name.removeprefix("transformer."): a for name, a in arrays.items()} | masks)
+    jax.tree.map(np.testing.assert_array_equal, folders.read(folder)[0], folders.read(GOLDEN / "gpt2")[0])
+
+
+@pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16])
+def test_short_floats_are_widened(dtype, tmp_path):
+    folder = folders.copy("gpt2", tmp_path)
+    rewrite(folder, lambda arrays: {name: array.astype(dtype) for name, array in arrays.items()})
+    whole = folders.read(GOLDEN / "gpt2")[0]
+    expected = jax.tree.map(lambda leaf: np.asarray(leaf).astype(dtype).astype(np.float32), whole)
+    jax.tree.map(np.testing.assert_array_equal, folders.read(folder)[0], expected)
+
+
+@pytest.mark.parametrize("is_same", [True, False])
+def test_a_stored_head_that_is_tied_must_be_the_embedding(is_same, tmp_path):
+    folder = folders.copy("gpt2", tmp_path)
+    head = lambda arrays: arrays["transformer.wte.weight"] + (0 if is_same else np.eye(261, 24, -237, np.float32))
+    rewrite(folder, lambda arrays: arrays | {"lm_head.weight": head(arrays)})
+    with contextlib.nullcontext() if is_same else pytest.raises(BadInput, match="lm_head.weight is not the embedding"):
+        folders.read(folder)
 
 
 def test_integer_weights_are_refused(tmp_path):
-    import safetensors.numpy
-
     folder = folders.copy("gpt2", tmp_path)
-    file = folder / "model.safetensors"
-    arrays = {name: array.astype(np.int8) for name, array in safetensors.numpy.load_file(file).items()}
-    safetensors.numpy.save_file(arrays, file)
+    rewrite(folder, lambda arrays: {name: array.astype(np.int8) for name, array in arrays.items()})
     with pytest.raises(BadInput, match="is I8; gptjax reads F32, F16, BF16"):
         folders.read(folder)
 

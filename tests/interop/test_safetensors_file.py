@@ -82,6 +82,26 @@ def test_a_lie_is_refused_before_memory_is_taken(lie, tmp_path):
     assert peak < 1e6 or lie == "deep JSON"
 
 
+def test_a_file_with_any_bytes_changed_is_whole_or_refused(tmp_path):
+    """Nothing but BadInput is raised, and every tensor of what opens can be read to its last byte."""
+    true = write(tmp_path / "x", {"a": F32, "b": F32 | {"shape": [2, 1], "data_offsets": [8, 16]}}, bytes(16))
+    content, rng, n_opened = true.read_bytes(), np.random.default_rng(0), 0
+    for _ in range(600):
+        changed = bytearray(content)
+        for at in rng.integers(0, len(content), rng.integers(1, 3)):
+            changed[at] = rng.choice(bytearray(b'0189-{}[],:."eF\x00\xff'))
+        (tmp_path / "y").write_bytes(changed[: len(content) - (rng.random() < 0.1)])
+        try:
+            file = TensorFile(tmp_path / "y")
+        except BadInput:
+            continue
+        n_opened += 1
+        for name, entry in file.entries.items():
+            if entry.dtype in safetensors_file.DTYPES:
+                file.view(name).tobytes()
+    assert 20 < n_opened < 400
+
+
 @pytest.mark.parametrize("file", ["../x.safetensors", "/etc/passwd", "sub/x.safetensors", "x.bin", 7, None])
 def test_an_index_names_no_file_outside_its_folder(file, tmp_path):
     write(tmp_path / "x.safetensors", {"a": F32})
