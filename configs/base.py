@@ -39,7 +39,7 @@ def get_config() -> ConfigDict:
     c.model.rope_base = 10_000.0  # longest wavelength of rope, in positions / 2 pi
     c.model.norm = "layer"  # layer | rms
     c.model.norm_eps = 1e-5  # added to the variance
-    c.model.mlp = "gelu"  # gelu (tanh form) | swiglu | relu2
+    c.model.mlp = "gelu"  # gelu (tanh form) | gelu_exact | relu | swiglu | relu2
     c.model.bias = True  # in projections and norms
     c.model.qk_norm = False  # normalise queries and keys of each head
     c.model.tied = True  # the head is the token embedding

@@ -117,7 +117,13 @@ def make_parser() -> argparse.ArgumentParser:
     prepare.add_argument("--corpus", required=True, metavar="NAME", help="as in data.corpora, e.g. tfds:lm1b")
 
     generate = add(commands, "generate", "continue a prompt", run_generate)
-    generate.add_argument("--from", dest="folder", required=True, metavar="DIR", help="a run, or one checkpoint in it")
+    generate.add_argument(
+        "--from",
+        dest="folder",
+        required=True,
+        metavar="DIR",
+        help="a run, one checkpoint in it, or a Hugging Face folder",
+    )
     generate.add_argument("--prompt", required=True, metavar="TEXT")
     generate.add_argument("--max_tokens", type=int, default=256, metavar="N")
     generate.add_argument("--temperature", type=float, default=0.8, metavar="T", help="0 takes the likeliest token")
@@ -127,6 +133,16 @@ def make_parser() -> argparse.ArgumentParser:
     )
     generate.add_argument("--seed", type=int, default=0, metavar="S")
     generate.add_argument("--samples", type=int, default=1, metavar="N")
+
+    bring = add(commands, "import-hf", "make a run of a Hugging Face model folder", run_import_hf)
+    bring.add_argument(
+        "--hf", required=True, metavar="DIR|NAME", help="a folder with config.json and safetensors, or user/model"
+    )
+    bring.add_argument("--to", required=True, metavar="RUN", help="a new run directory")
+
+    take = add(commands, "export-hf", "make a Hugging Face model folder of a run", run_export_hf)
+    take.add_argument("--from", dest="folder", required=True, metavar="RUN", help="as of generate")
+    take.add_argument("--to", required=True, metavar="DIR", help="a new folder, for transformers to load")
     return parser
 
 
@@ -224,6 +240,20 @@ def run_generate(flags: argparse.Namespace, overrides: list[str]) -> int:
         flags.seed,
         flags.samples,
     )
+
+
+def run_import_hf(flags: argparse.Namespace, overrides: list[str]) -> int:
+    start_jax()
+    from gptjax.commands import import_hf
+
+    return import_hf.run(flags.hf, flags.to)
+
+
+def run_export_hf(flags: argparse.Namespace, overrides: list[str]) -> int:
+    start_jax()
+    from gptjax.commands import export_hf
+
+    return export_hf.run(flags.folder, flags.to)
 
 
 def ask_for_huge_pages() -> None:

@@ -157,7 +157,7 @@ SAVABLE = ("residual_in", "mixed_heads", "attn_out", "mlp_hidden", "mlp_out")  #
 CHOICES = {
     "model.position": ("learned", "rope"),
     "model.norm": ("layer", "rms"),
-    "model.mlp": ("gelu", "swiglu", "relu2"),
+    "model.mlp": ("gelu", "gelu_exact", "relu", "swiglu", "relu2"),
     "model.dtype": ("float32", "bfloat16"),
     "model.attention": ("auto", "reference", "blockwise", "splash", "cudnn", "ring"),
     "model.remat": ("none", "dots", "full"),

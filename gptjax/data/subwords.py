@@ -13,6 +13,7 @@ from gptjax.config import BadInput
 from gptjax.data.alphabets import Tokenizer
 
 END_OF_TEXT = "<|endoftext|>"
+ADDED = '"added_tokens": '
 SPACE_SIGN = "\u2581"
 FILES = (("vocab.json", "merges.txt"), ("encoder.json", "vocab.bpe"))  # two names for GPT-2's vocabulary and merges
 WHERE = "they are in the openai-community/gpt2 repository on the Hugging Face hub"
@@ -28,13 +29,17 @@ class ByteLevelBPE(Tokenizer):
         import tokenizers
 
         self.name, self.files = name, files
-        self.model = tokenizers.Tokenizer.from_str(files["tokenizer.json"].decode())
+        text = files["tokenizer.json"].decode()  # of which only a little is parsed in Python: the rest is large
+        self.model = tokenizers.Tokenizer.from_str(text)
         self.model.encode_special_tokens = True  # only what the loop puts between documents is the special token
         vocab = self.model.get_vocab()
-        self.vocab_size, self.end_of_text = len(vocab), vocab[END_OF_TEXT]
+        special = json.JSONDecoder().raw_decode(text, text.index(ADDED) + len(ADDED))[0]
+        self.end_of_text, *others = (token["id"] for token in special)
+        self.vocab_size = len(vocab)
         self.token_bytes = np.zeros(self.vocab_size, np.float32)
         for token, i in vocab.items():
-            self.token_bytes[i] = 0 if i == self.end_of_text else len(token)  # each byte is written as one character
+            silent = i in (self.end_of_text, *others)
+            self.token_bytes[i] = 0 if silent else len(token)  # each byte is written as one character
 
     def encode(self, text: str) -> Int32[np.ndarray, " T"]:
         return np.array(self.model.encode(text).ids, np.int32)
@@ -46,14 +51,18 @@ class ByteLevelBPE(Tokenizer):
         return self.model.decode([int(i) for i in ids], skip_special_tokens=True)
 
 
-def byte_level_bpe(name: str, vocab: dict[str, int], merges: list[str]) -> ByteLevelBPE:
-    """From the entries and the merges ("a b"), strongest first. The file they came from leaves no trace."""
+def byte_level_bpe(
+    name: str, vocab: dict[str, int], merges: list[str], special: Sequence[str] = (END_OF_TEXT,)
+) -> ByteLevelBPE:
+    """From the entries and the merges ("a b"), strongest first. The file they came from leaves no trace.
+
+    The first of the special tokens is end_of_text."""
     level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
-    end = {"id": vocab[END_OF_TEXT], "content": END_OF_TEXT, "special": True, "normalized": False}
+    ends = [{"id": vocab[token], "content": token, "special": True, "normalized": False} for token in special]
     model = {"type": "BPE", "vocab": dict(sorted(vocab.items(), key=lambda item: item[1])), "merges": merges}
     spec = {
         "version": "1.0",
-        "added_tokens": [end | {"single_word": False, "lstrip": False, "rstrip": False}],
+        "added_tokens": [end | {"single_word": False, "lstrip": False, "rstrip": False} for end in ends],
         "pre_tokenizer": level,
         "decoder": level,
         "model": model,
@@ -78,7 +87,9 @@ def train_bpe(vocab_size: int, texts: Iterable[str]) -> ByteLevelBPE:
 
 
 def read_gpt2(path: str) -> ByteLevelBPE:
-    """GPT-2's tokenizer from a folder, or a file in it, in any of the three forms it is handed around in."""
+    """GPT-2's tokenizer from a folder, or a file in it, in any of the three forms it is handed around in.
+
+    Tokens that a model folder of Hugging Face adds are special, and its eos_token is end_of_text."""
     from tokenizers import pre_tokenizers
 
     given = pathlib.Path(path).expanduser()
@@ -95,19 +106,34 @@ def read_gpt2(path: str) -> ByteLevelBPE:
                 f"tokenizer.path={path!r}: no GPT-2 tokenizer there; it is a folder with vocab.json and merges.txt "
                 f"(or encoder.json and vocab.bpe, or tokenizer.json): {WHERE}"
             )
-        lacking = {END_OF_TEXT, *pre_tokenizers.ByteLevel.alphabet()} - vocab.keys()
+        end, added = special_tokens(folder)
+        vocab |= added
+        lacking = {end, *pre_tokenizers.ByteLevel.alphabet()} - vocab.keys()
         if lacking or sorted(vocab.values()) != list(range(len(vocab))):
             raise ValueError(f"the vocabulary lacks {sorted(lacking)[0]!r}" if lacking else "ids are not 0, 1, 2, ...")
-        return byte_level_bpe("gpt2", vocab, merges)
+        return byte_level_bpe("gpt2", vocab, merges, [end, *(token for token in added if token != end)])
     except BadInput:
         raise
     except Exception as error:  # the Rust library raises plain Exceptions
         raise BadInput(f"tokenizer.path={path!r}: not GPT-2's files ({' '.join(str(error).split())})") from error
 
 
+def special_tokens(folder: pathlib.Path) -> tuple[str, dict[str, int]]:
+    """What the files of Hugging Face beside a vocabulary say of it: end_of_text, and the ids of tokens added to it."""
+    read = lambda name: json.loads((folder / name).read_bytes()) if (folder / name).is_file() else {}
+    settings, whole = read("tokenizer_config.json"), read("tokenizer.json")
+    added = {token["content"]: token["id"] for token in whole["added_tokens"]} if "added_tokens" in whole else {}
+    added |= read("added_tokens.json")
+    if settings.get("add_bos_token") or settings.get("add_prefix_space"):
+        raise ValueError("tokenizer_config.json asks for add_bos_token or add_prefix_space, which gptjax does not do")
+    eos = read("special_tokens_map.json").get("eos_token") or settings.get("eos_token") or END_OF_TEXT
+    return eos if isinstance(eos, str) else eos["content"], dict(sorted(added.items(), key=lambda item: item[1]))
+
+
 def of_tokenizer_json(spec: dict) -> tuple[dict[str, int], list[str]]:
-    model, before = spec["model"], spec["pre_tokenizer"]
-    if model["type"] != "BPE" or spec["normalizer"] or before["type"] != "ByteLevel" or before["add_prefix_space"]:
+    model, before, after = spec["model"], spec["pre_tokenizer"], spec.get("post_processor")
+    whole = before["type"] == "ByteLevel" and not before["add_prefix_space"] and before.get("use_regex", True)
+    if model["type"] != "BPE" or spec["normalizer"] or not whole or (after and after["type"] != "ByteLevel"):
         raise ValueError("tokenizer.json is not byte-level BPE with GPT-2's way of cutting words")
     merges = [merge if isinstance(merge, str) else " ".join(merge) for merge in model["merges"]]
     return model["vocab"], merges

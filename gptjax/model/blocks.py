@@ -21,9 +21,11 @@ from gptjax.model.product import product, products
 
 STD = 0.02  # of fresh weights (Radford et al. 2019, as released)
 CENTRE = {"layer": lambda x: x - x.mean(-1, keepdims=True), "rms": lambda x: x}
-GATES = {"gelu": 1, "swiglu": 2, "relu2": 1}
+GATES = {"gelu": 1, "gelu_exact": 1, "relu": 1, "swiglu": 2, "relu2": 1}
 HIDDEN = {
     "gelu": lambda h_BTF: jax.nn.gelu(h_BTF, approximate=True),  # Hendrycks & Gimpel 2016, the tanh form
+    "gelu_exact": lambda h_BTF: jax.nn.gelu(h_BTF, approximate=False),
+    "relu": jax.nn.relu,
     "swiglu": lambda gate_BTF, h_BTF: jax.nn.silu(gate_BTF) * h_BTF,  # Shazeer 2020
     "relu2": lambda h_BTF: jnp.square(jax.nn.relu(h_BTF)),  # So et al. 2021
 }

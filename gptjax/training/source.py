@@ -1,49 +1,74 @@
-"""What `--from` and `config.init_from` name: a run directory or one checkpoint in it, opened for its weights."""
+"""What `--from` and `config.init_from` name: a run directory, one checkpoint in it, or a model folder of Hugging Face;
+opened for its weights."""
 
 import dataclasses
 import functools
+import json
 import pathlib
 import tempfile
 from collections.abc import Callable
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import jax
+from jax.sharding import Mesh, SingleDeviceSharding
 
 from gptjax import config
-from gptjax.config import BadInput, Config
+from gptjax.config import BadInput, Config, ModelConfig
 from gptjax.data import tokenizers
 from gptjax.data.tokenizers import Tokenizer
+from gptjax.interop import huggingface
 from gptjax.model import gpt
 from gptjax.runs.faults import told_of_storage
 from gptjax.runs.log import file_system
-from gptjax.training import checkpoint, resume
+from gptjax.training import checkpoint, resume, sharding
 
+GENERATION = huggingface.GENERATION  # the file's name is the same in a run
 Found = TypeVar("Found")
 
 
 class Source(NamedTuple):
     cfg: Config
     tokenizer: Tokenizer
-    params: dict  # on this process's first device; the averaged ones where the run keeps an average
+    params: dict  # the averaged ones where the run keeps an average
     run: str
     step: int
+    generation: dict[str, Any]  # generation_config.json of the model folder it came from; empty where there was none
 
 
-def open_run(path: str) -> Source:
-    """The weights of a run's newest good checkpoint, or of the one named, wherever they were trained. Raises BadInput.
+def open_run(path: str, on: Mesh | None = None) -> Source:
+    """The weights that a path names, on a mesh or on this process's first device, wherever they were trained: those of
+    a run's newest good checkpoint, of the one named, or of a model folder.
 
-    A kernel that the run was forced to is not kept: this device may not have it."""
-    return chosen(path, open_step)
+    A kernel that the run was forced to is not kept: this device may not have it. Raises BadInput."""
+    if huggingface.is_model_folder(path):
+        found = huggingface.open_model(pathlib.Path(path), functools.partial(placed, on=on))
+        return Source(found.cfg, found.tokenizer, found.params, path.rstrip("/"), 0, found.generation)
+    return chosen(path, functools.partial(open_step, on=on))
 
 
-def open_step(run: str, step: int) -> Source:
+def open_step(run: str, step: int, on: Mesh | None) -> Source:
     folder = f"{run}/checkpoints"
     cfg = config.from_dict(checkpoint.read_meta(folder, step)["config"])
     cfg = dataclasses.replace(cfg, model=dataclasses.replace(cfg.model, attention="auto"))
     shapes = jax.eval_shape(lambda: gpt.init(jax.random.key(0), cfg.model))
+    structs = jax.tree.map(
+        lambda leaf, at: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=at), shapes, placed(shapes, on=on)
+    )
     field = "ema" if cfg.optim.ema_decay else "params"
-    params = checkpoint.restore_fields(folder, {field: shapes}, step)[0][field]
-    return Source(cfg, read_tokenizer(run), params, run, step)
+    params = checkpoint.restore_fields(folder, {field: structs}, step)[0][field]
+    return Source(cfg, read_tokenizer(run), params, run, step, read_generation(run))
+
+
+def placed(shapes: Any, *, on: Mesh | None) -> Any:
+    """A tree of shardings for a tree of parameters' shapes."""
+    here = SingleDeviceSharding(jax.local_devices()[0])
+    return jax.tree.map(lambda _: here, shapes) if on is None else sharding.of_params(shapes, on)
+
+
+def read_generation(run: str) -> dict[str, Any]:
+    fs, root = file_system(run)
+    path = f"{root}/{GENERATION}"
+    return json.loads(fs.cat_file(path)) if fs.exists(path) else {}
 
 
 def chosen(path: str, opened: Callable[[str, int], Found]) -> Found:
@@ -62,10 +87,18 @@ def chosen(path: str, opened: Callable[[str, int], Found]) -> Found:
 
 def check_origin(cfg: Config, tokenizer: Tokenizer) -> None:
     """Raises BadInput where the weights that `init_from` names are not of the model and the tokenizer asked for."""
-    saved = chosen(cfg.init_from, lambda run, step: checkpoint.read_meta(f"{run}/checkpoints", step))
-    resume.check_weights(config.from_dict(saved["config"]).model, cfg.model, origin=cfg.init_from)
-    if saved["tokenizer"] != tokenizer.fingerprint:
+    model, fingerprint = described(cfg.init_from)
+    resume.check_weights(model, cfg.model, origin=cfg.init_from)
+    if fingerprint != tokenizer.fingerprint:
         raise BadInput(f"init_from={cfg.init_from}: its tokenizer is not this run's; set tokenizer.* as that run did")
+
+
+def described(path: str) -> tuple[ModelConfig, str]:
+    """The model and the tokenizer's fingerprint of what a path names, without its weights. Raises BadInput."""
+    if huggingface.is_model_folder(path):
+        return huggingface.described(pathlib.Path(path))
+    saved = chosen(path, lambda run, step: checkpoint.read_meta(f"{run}/checkpoints", step))
+    return config.from_dict(saved["config"]).model, saved["tokenizer"]
 
 
 def write_tokenizer(tokenizer: Tokenizer, run: str) -> None:
@@ -91,10 +124,10 @@ def read_tokenizer(run: str) -> Tokenizer:
 
 
 def locate(path: str) -> tuple[str, int | None]:
-    """The run directory and, where the path names one checkpoint in it, that step."""
+    """The run directory and, where the path names one checkpoint in it, that step; or the model folder."""
     folder = pathlib.PurePosixPath(path.rstrip("/"))
     if folder.name.isdigit() and folder.parent.name == "checkpoints":
         return path.rstrip("/")[: -len(f"/checkpoints/{folder.name}")], int(folder.name)
-    if "://" not in path and not (pathlib.Path(path) / "run.json").is_file():
-        raise BadInput(f"{path}: not a run directory (it has no run.json)")
+    if "://" not in path and not (pathlib.Path(path) / "run.json").is_file() and not huggingface.is_model_folder(path):
+        raise BadInput(f"{path}: not a run directory (it has no run.json) nor a model folder (it has no config.json)")
     return path.rstrip("/"), None

@@ -1,9 +1,11 @@
 """The model against plain NumPy in float64, written from the definitions and not from our code."""
 
 import dataclasses
+import math
 
 import jax
 import numpy as np
+import pytest
 
 from gptjax import tree
 from gptjax.model import gpt
@@ -115,14 +117,22 @@ def test_modern_is_llama_with_qk_norm():
     assert_logits(params, cfg, np.stack([modern_logits(tree.named(params), row, cfg) for row in tokens]))
 
 
-def test_relu2_is_the_square_of_the_positive_part():
+ACTIVATIONS = {
+    "relu": lambda x: np.maximum(x, 0),
+    "relu2": lambda x: np.maximum(x, 0) ** 2,
+    "gelu_exact": np.vectorize(lambda x: x * (1 + math.erf(x / 2**0.5)) / 2),
+}
+
+
+@pytest.mark.parametrize("mlp", ACTIVATIONS)
+def test_an_activation_is_its_formula(mlp):
     """The hidden units of a first layer whose MLP input is all ones (a norm of scale 0 and bias 1)."""
-    cfg = dataclasses.replace(CONFIGS["gpt2"], mlp="relu2")
+    cfg = dataclasses.replace(CONFIGS["gpt2"], mlp=mlp)
     params = noisy(cfg)
     norm = {"scale": np.zeros((L, D), np.float32), "bias": np.ones((L, D), np.float32)}
     params = params | {"blocks": params["blocks"] | {"norm_mlp": norm}}
-    mlp = params["blocks"]["mlp"]
-    expected_LF = np.maximum(mlp["w_in"][:, 0].sum(axis=1) + mlp["b_in"][:, 0], 0) ** 2
+    given = params["blocks"]["mlp"]
+    expected_LF = ACTIVATIONS[mlp](given["w_in"][:, 0].sum(axis=1) + given["b_in"][:, 0])
     hidden_LBTF = forward(params, tokens_BT, cfg, capture=("mlp_hidden",)).activations["mlp_hidden"]
     np.testing.assert_allclose(hidden_LBTF[:, 0, 0], expected_LF, **CLOSE)
 
