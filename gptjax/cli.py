@@ -10,7 +10,6 @@ import contextlib
 import difflib
 import functools
 import os
-import re
 import shlex
 import sys
 import time
@@ -19,11 +18,11 @@ from typing import NoReturn
 
 from gptjax import config
 from gptjax.config import BadInput
+from gptjax.flags import config_overrides, make_parser, one_line
 from gptjax.runs.clock import Clock, process_start
 from gptjax.runs.faults import StorageFailed
 
 VARIABLES = ("GPTJAX_NUM_PROCESSES", "GPTJAX_PROCESS_ID", "GPTJAX_COORDINATOR", "GPTJAX_LOCAL_DEVICE_IDS")
-COMMANDS = ("train", "plan", "prepare", "generate")
 FAILED, BAD_INPUT, DIVERGED = 1, 2, 3
 OUT_OF_MEMORY = (
     "out of memory on the device: try a larger --config.accumulate, --config.model.remat=full, "
@@ -40,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = make_parser()
     try:
         flags, rest = parser.parse_known_args(argv, argparse.Namespace(clock=clock))
-        code = flags.command(flags, config_overrides(rest, flags))
+        code = COMMANDS[flags.name](flags, config_overrides(rest, flags))
     except BadInput as error:
         print(f"gptjax: {one_line(str(error))}", file=sys.stderr)
         return BAD_INPUT
@@ -50,124 +49,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     if argv is None and flags.name == "train":
         end(code)
     return code
-
-
-class Parser(argparse.ArgumentParser):
-    """argparse, whose errors are one line with the nearest right word."""
-
-    def error(self, message: str) -> NoReturn:
-        word = re.match("argument COMMAND: invalid choice: '(.*)' ", message)
-        near = difflib.get_close_matches(word[1], COMMANDS, n=1) if word else []
-        if word:
-            message = f"no command {word[1]}; " + (
-                f"did you mean {near[0]}?" if near else f"it is one of {', '.join(COMMANDS)}"
-            )
-        raise BadInput(f"{message}; {self.prog} --help says more" if not word else message)
-
-
-def one_line(text: str) -> str:
-    """The text with all that would end its line, or move a terminal's cursor, spelled out, and with no password."""
-    shown = (c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
-    return config.without_password("".join(shown))
-
-
-def make_parser() -> argparse.ArgumentParser:
-    parser = Parser(
-        prog="gptjax", description="GPT language models in JAX, from theory to practice.", allow_abbrev=False
-    )
-    commands = parser.add_subparsers(dest="name", required=True, metavar="COMMAND")
-
-    train = add(commands, "train", "train a model, or go on training it", run_train)
-    train.add_argument(
-        "--config", required=True, metavar="FILE", help="a file of configs/; --config.KEY=VALUE changes it"
-    )
-    train.add_argument(
-        "--workdir", required=True, metavar="DIR", help="the run: logs and checkpoints (local, gs:// or s3://)"
-    )
-    train.add_argument(
-        "--change_optimizer",
-        action="store_true",
-        help="let a resumed run go on with other optim.* keys than it began with",
-    )
-    train.add_argument(
-        "--replay",
-        type=int,
-        metavar="STEP",
-        help="do the updates up to that of batch STEP again from the newest checkpoint before it, print its metrics "
-        "bit by bit, and write nothing",
-    )
-
-    plan = add(commands, "plan", "tell whether a config fits a machine, and how long it takes", run_plan)
-    plan.add_argument("--config", required=True, metavar="FILE", help="as of train")
-    plan.add_argument(
-        "--topology",
-        metavar="NAME",
-        help="v5e:16x16, 2*v5p:8x8x8 (slices), h100:2x8 (hosts x GPUs); default: this machine",
-    )
-    plan.add_argument(
-        "--search", action="store_true", help="propose mesh, remat and batch for the topology, by formula"
-    )
-    plan.add_argument("--no_compile", action="store_true", help="only what a formula knows, in a second")
-    plan.add_argument(
-        "--save-target", metavar="FILE", help="write the GPU at hand as a topology, FILE.txtpb:HOSTSxGPUS"
-    )
-    plan.add_argument("--json", metavar="FILE", help="write every figure too")
-
-    prepare = add(commands, "prepare", "download and prepare a corpus", run_prepare)
-    prepare.add_argument("--corpus", required=True, metavar="NAME", help="as in data.corpora, e.g. tfds:lm1b")
-
-    generate = add(commands, "generate", "continue a prompt", run_generate)
-    generate.add_argument(
-        "--from",
-        dest="folder",
-        required=True,
-        metavar="DIR",
-        help="a run, one checkpoint in it, or a Hugging Face folder",
-    )
-    generate.add_argument("--prompt", required=True, metavar="TEXT")
-    generate.add_argument("--max_tokens", type=int, default=256, metavar="N")
-    generate.add_argument("--temperature", type=float, default=0.8, metavar="T", help="0 takes the likeliest token")
-    generate.add_argument("--top_k", type=int, default=0, metavar="K", help="sample among the K likeliest; 0 = all")
-    generate.add_argument(
-        "--top_p", type=float, default=1.0, metavar="P", help="sample among the likeliest that reach P"
-    )
-    generate.add_argument("--seed", type=int, default=0, metavar="S")
-    generate.add_argument("--samples", type=int, default=1, metavar="N")
-
-    bring = add(commands, "import-hf", "make a run of a Hugging Face model folder", run_import_hf)
-    bring.add_argument(
-        "--hf", required=True, metavar="DIR|NAME", help="a folder with config.json and safetensors, or user/model"
-    )
-    bring.add_argument("--to", required=True, metavar="RUN", help="a new run directory")
-
-    take = add(commands, "export-hf", "make a Hugging Face model folder of a run", run_export_hf)
-    take.add_argument("--from", dest="folder", required=True, metavar="RUN", help="as of generate")
-    take.add_argument("--to", required=True, metavar="DIR", help="a new folder, for transformers to load")
-    return parser
-
-
-def add(commands, name: str, summary: str, command) -> argparse.ArgumentParser:
-    made = commands.add_parser(name, help=summary, description=summary, allow_abbrev=False)
-    made.set_defaults(command=command, parser=made)
-    return made
-
-
-def config_overrides(rest: list[str], flags: argparse.Namespace) -> list[str]:
-    """The `key=value` of each --config.key=value; raises BadInput for any other flag left over."""
-    overrides = []
-    for number, word in enumerate(rest):
-        if "config" in flags and word.startswith("--config."):
-            if "=" not in word:
-                values = [after for after in rest[number + 1 : number + 2] if not after.startswith("-")]
-                raise BadInput(f"{word}: expected {word}={(values or ['VALUE'])[0]}")
-            overrides.append(word.removeprefix("--config."))
-            continue
-        name = word.partition("=")[0]
-        near = difflib.get_close_matches(name, flags.parser._option_string_actions, n=1)
-        if "config" in flags and name.removeprefix("--") in config.key_types():
-            near = [name.replace("--", "--config.", 1)]
-        raise BadInput(f"{flags.name} has no flag {word}" + (f"; did you mean {near[0]}?" if near else ""))
-    return overrides
 
 
 def run_train(flags: argparse.Namespace, overrides: list[str]) -> int:
@@ -287,6 +168,16 @@ def end(code: int) -> NoReturn:
 def start_jax() -> None:
     """Settings that must precede the first compile; the cache of compiled programs is JAX's own."""
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", os.path.expanduser(CACHE))
+
+
+COMMANDS = {
+    "train": run_train,
+    "plan": run_plan,
+    "prepare": run_prepare,
+    "generate": run_generate,
+    "import-hf": run_import_hf,
+    "export-hf": run_export_hf,
+}
 
 
 if __name__ == "__main__":

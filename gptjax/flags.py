@@ -1,0 +1,128 @@
+"""The flags of every command; what is wrong with them is one line, with the nearest right word."""
+
+import argparse
+import difflib
+import re
+from typing import NoReturn
+
+from gptjax import config
+from gptjax.config import BadInput
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse, whose errors are one line with the nearest right word."""
+
+    def error(self, message: str) -> NoReturn:
+        word = re.match(r"argument COMMAND: invalid choice: '(.*)' \(choose from (.*)\)", message)
+        if word is None:
+            raise BadInput(f"{message}; {self.prog} --help says more")
+        known = re.findall(r"[\w-]+", word[2])
+        near = difflib.get_close_matches(word[1], known, n=1)
+        raise BadInput(
+            f"no command {word[1]}; " + (f"did you mean {near[0]}?" if near else "it is one of " + ", ".join(known))
+        )
+
+
+def one_line(text: str) -> str:
+    """The text with all that would end its line, or move a terminal's cursor, spelled out, and with no password."""
+    shown = (c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
+    return config.without_password("".join(shown))
+
+
+def make_parser() -> argparse.ArgumentParser:
+    parser = Parser(
+        prog="gptjax", description="GPT language models in JAX, from theory to practice.", allow_abbrev=False
+    )
+    commands = parser.add_subparsers(dest="name", required=True, metavar="COMMAND")
+
+    train = add(commands, "train", "train a model, or go on training it")
+    train.add_argument(
+        "--config", required=True, metavar="FILE", help="a file of configs/; --config.KEY=VALUE changes it"
+    )
+    train.add_argument(
+        "--workdir", required=True, metavar="DIR", help="the run: logs and checkpoints (local, gs:// or s3://)"
+    )
+    train.add_argument(
+        "--change_optimizer",
+        action="store_true",
+        help="let a resumed run go on with other optim.* keys than it began with",
+    )
+    train.add_argument(
+        "--replay",
+        type=int,
+        metavar="STEP",
+        help="do the updates up to that of batch STEP again from the newest checkpoint before it, print its metrics "
+        "bit by bit, and write nothing",
+    )
+
+    plan = add(commands, "plan", "tell whether a config fits a machine, and how long it takes")
+    plan.add_argument("--config", required=True, metavar="FILE", help="as of train")
+    plan.add_argument(
+        "--topology",
+        metavar="NAME",
+        help="v5e:16x16, 2*v5p:8x8x8 (slices), h100:2x8 (hosts x GPUs); default: this machine",
+    )
+    plan.add_argument(
+        "--search", action="store_true", help="propose mesh, remat and batch for the topology, by formula"
+    )
+    plan.add_argument("--no_compile", action="store_true", help="only what a formula knows, in a second")
+    plan.add_argument(
+        "--save-target", metavar="FILE", help="write the GPU at hand as a topology, FILE.txtpb:HOSTSxGPUS"
+    )
+    plan.add_argument("--json", metavar="FILE", help="write every figure too")
+
+    prepare = add(commands, "prepare", "download and prepare a corpus")
+    prepare.add_argument("--corpus", required=True, metavar="NAME", help="as in data.corpora, e.g. tfds:lm1b")
+
+    generate = add(commands, "generate", "continue a prompt")
+    generate.add_argument(
+        "--from",
+        dest="folder",
+        required=True,
+        metavar="DIR",
+        help="a run, one checkpoint in it, or a Hugging Face folder",
+    )
+    generate.add_argument("--prompt", required=True, metavar="TEXT")
+    generate.add_argument("--max_tokens", type=int, default=256, metavar="N")
+    generate.add_argument("--temperature", type=float, default=0.8, metavar="T", help="0 takes the likeliest token")
+    generate.add_argument("--top_k", type=int, default=0, metavar="K", help="sample among the K likeliest; 0 = all")
+    generate.add_argument(
+        "--top_p", type=float, default=1.0, metavar="P", help="sample among the likeliest that reach P"
+    )
+    generate.add_argument("--seed", type=int, default=0, metavar="S")
+    generate.add_argument("--samples", type=int, default=1, metavar="N")
+
+    bring = add(commands, "import-hf", "make a run of a Hugging Face model folder")
+    bring.add_argument(
+        "--hf", required=True, metavar="DIR|NAME", help="a folder with config.json and safetensors, or user/model"
+    )
+    bring.add_argument("--to", required=True, metavar="RUN", help="a new run directory")
+
+    take = add(commands, "export-hf", "make a Hugging Face model folder of a run")
+    take.add_argument("--from", dest="folder", required=True, metavar="RUN", help="as of generate")
+    take.add_argument("--to", required=True, metavar="DIR", help="a new folder, for transformers to load")
+    return parser
+
+
+def add(commands, name: str, summary: str) -> argparse.ArgumentParser:
+    made = commands.add_parser(name, help=summary, description=summary, allow_abbrev=False)
+    made.set_defaults(parser=made)
+    return made
+
+
+def config_overrides(rest: list[str], flags: argparse.Namespace) -> list[str]:
+    """The `key=value` of each --config.key=value; raises BadInput for any other flag left over."""
+    overrides = []
+    for number, word in enumerate(rest):
+        if "config" in flags and word.startswith("--config."):
+            if "=" not in word:
+                values = [after for after in rest[number + 1 : number + 2] if not after.startswith("-")]
+                raise BadInput(f"{word}: expected {word}={(values or ['VALUE'])[0]}")
+            overrides.append(word.removeprefix("--config."))
+            continue
+        name = word.partition("=")[0]
+        near = difflib.get_close_matches(name, flags.parser._option_string_actions, n=1)
+        if "config" in flags and name.removeprefix("--") in config.key_types():
+            near = [name.replace("--", "--config.", 1)]
+        raise BadInput(f"{flags.name} has no flag {word}" + (f"; did you mean {near[0]}?" if near else ""))
+    return overrides
