@@ -71,7 +71,16 @@ def empty(machine: Machine, n_rows: int, length: int) -> Cache:
 def prefill(
     packed: dict, tokens_T: Int[Array, " T"], n: Int[Array, ""], cache: Cache, row: Int[Array, ""], machine: Machine
 ) -> tuple[Float[Array, " V"], Cache]:
-    """Fills the first slots of a row with a text, its first `n` tokens; logits after the last of them.
+    """Fills the first slots of a row with a text, its first `n` tokens; logits after the last of them."""
+    x_TD, cache = read(packed, tokens_T, n, cache, row, machine)
+    last_1D = jax.lax.dynamic_slice_in_dim(x_TD, n - 1, 1)
+    return unembed(packed, last_1D, jnp.ones(1, jnp.int32), machine)[0], cache
+
+
+def read(
+    packed: dict, tokens_T: Int[Array, " T"], n: Int[Array, ""], cache: Cache, row: Int[Array, ""], machine: Machine
+) -> tuple[Float[Array, "T D"], Cache]:
+    """What `unembed` makes the logits after each of the first `n` tokens from; those tokens are in the row's slots.
 
     What stands after them is padding, in slots that later tokens overwrite before anything sees them.
     """
@@ -86,9 +95,7 @@ def prefill(
         return blockwise.causal_attention(q_TNH[None], k_TKH[None], v_TKH[None], None)[0], cache
 
     real_T = (jnp.arange(T) < n).astype(jnp.int32)
-    x_TD, cache = layers(packed, tokens_T, jnp.arange(T), real_T, cache, attend, machine)
-    last_1D = jax.lax.dynamic_slice_in_dim(x_TD, n - 1, 1)
-    return unembed(packed, last_1D, jnp.ones(1, jnp.int32), machine)[0], cache
+    return layers(packed, tokens_T, jnp.arange(T), real_T, cache, attend, machine)
 
 
 def step(
