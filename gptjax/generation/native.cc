@@ -48,7 +48,11 @@ inline Floats load(const int8_t* w) {
 #endif
 }
 inline Floats load(const Bfloat16* w) {
+#ifdef __AVX512F__
+  return (Floats)_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(w))), 16);
+#else
   return (Floats)(__builtin_convertvector(*reinterpret_cast<const Halves*>(w), Words) << 16);
+#endif
 }
 inline float one(const float* w) { return *w; }
 inline float one(const int8_t* w) { return *w; }
@@ -111,7 +115,7 @@ void tile(const W* w, int64_t width, const float* const* x, float* const* y, int
 template <int kIn, class W>
 void outputs(const W* w, int64_t width, const float* const* x, float* const* y, int64_t from, int64_t to,
              const float* scale) {
-  constexpr int kOut = kIn == 1 && sizeof(W) == 4 ? 1 : 4;  // one stream of float32 is read fastest
+  constexpr int kOut = kIn == 1 ? 1 : 4;  // one row reads fastest in one stream
   int64_t o = from;
   for (; o + kOut <= to; o += kOut) tile<kOut, kIn>(w + o * width, width, x, y, o, scale);
   for (; o < to; ++o) tile<1, kIn>(w + o * width, width, x, y, o, scale);
