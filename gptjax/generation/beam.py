@@ -6,7 +6,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from gptjax.config import BadInput
 from gptjax.generation import engine, network
@@ -105,7 +105,9 @@ def started(*, machine: Machine, n_rows: int, length: int) -> Cache:
 
 
 @functools.partial(jax.jit, static_argnames=("machine", "n"), donate_argnames="cache")
-def begun(packed, cache, tokens_T, length, *, machine, n):
+def begun(
+    packed: dict, cache: Cache, tokens_T: Int[Array, " T"], length: Int[Array, ""], *, machine: Machine, n: int
+) -> tuple[Cache, Grown]:
     """The prompt in every row, and its likeliest next tokens."""
     logits_V, cache = network.prefill(packed, tokens_T, length, cache, jnp.int32(0), machine)
     cache = Cache(*(jnp.broadcast_to(x[:, :1], x.shape) for x in cache))
@@ -113,7 +115,18 @@ def begun(packed, cache, tokens_T, length, *, machine, n):
 
 
 @functools.partial(jax.jit, static_argnames=("machine", "n"), donate_argnames="cache")
-def grown_by_one(packed, cache, parents_R, tokens_R, totals_R, active_R, length, *, machine, n):
+def grown_by_one(
+    packed: dict,
+    cache: Cache,
+    parents_R: Int[Array, " R"],
+    tokens_R: Int[Array, " R"],
+    totals_R: Float[Array, " R"],
+    active_R: Int[Array, " R"],
+    length: Int[Array, ""],
+    *,
+    machine: Machine,
+    n: int,
+) -> tuple[Cache, Grown]:
     """Each row after its parent and one token more, and the likeliest tokens after that over all rows."""
     cache = network.lie(Cache(*(x[:, parents_R] for x in cache)), machine)
     lengths_R = jnp.full_like(parents_R, length)

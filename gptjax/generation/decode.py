@@ -29,13 +29,24 @@ class Written(NamedTuple):
 OnTokens = Callable[[int, list[int]], bool]  # (number of the prompt, all its tokens so far) -> whether it may stop
 
 
+class Order(NamedTuple):
+    """What is asked of all texts of one call."""
+
+    n_tokens: int
+    options: Sampling
+    end: int
+    nats: bool
+    every: int
+    on_tokens: OnTokens | None
+
+
 @dataclasses.dataclass
 class Writing:
     """A text under way."""
 
     number: int
     prompt: Prompt
-    n_tokens: int
+    n_tokens: int  # at most
     tokens: list[int]
     nats: list[float]
     stopped: bool = False
@@ -43,11 +54,11 @@ class Writing:
     def missing(self) -> int:
         return 0 if self.stopped else self.n_tokens - len(self.tokens)
 
-    def add(self, tokens: Sequence[int], nats: Sequence[float], end: int, on_tokens: OnTokens | None) -> None:
+    def add(self, tokens: Sequence[int], nats: Sequence[float], order: Order) -> None:
         self.tokens += tokens
         self.nats += nats
-        self.stopped = bool(self.tokens and self.tokens[-1] == end)
-        if on_tokens is not None and tokens and on_tokens(self.number, self.tokens):
+        self.stopped = bool(self.tokens and self.tokens[-1] == order.end)
+        if order.on_tokens is not None and tokens and order.on_tokens(self.number, self.tokens):
             self.stopped = True
 
 
@@ -77,12 +88,13 @@ class Writer:
         sampling.check(options)
         if any(len(prompt.tokens) == 0 for prompt in prompts):
             raise BadInput("--prompt: is empty; give at least one character")
+        order = Order(n_tokens, options, end, nats, every, on_tokens)
         texts = [Writing(number, prompt, n_tokens, [], []) for number, prompt in enumerate(prompts)]
-        waiting = collections.defaultdict(collections.deque)
+        waiting: dict[int, collections.deque[Writing]] = collections.defaultdict(collections.deque)
         for text in texts:
             waiting[self.length(len(text.prompt.tokens) + n_tokens)].append(text)
         for length, queue in waiting.items():
-            self.write_queue(self.engine(length), queue, options, end, nats, every, on_tokens)
+            self.write_queue(self.engine(length), queue, order)
         return [Written(np.asarray(t.tokens, np.int32), np.asarray(t.nats, np.float32)) for t in texts]
 
     def length(self, n: int) -> int:
@@ -94,33 +106,33 @@ class Writer:
             self.engines = {length: Engine(self.packed, self.machine, length)}  # one cache is kept
         return self.engines[length]
 
-    def write_queue(self, rows: Engine, queue, options: Sampling, end: int, nats: bool, every: int, on_tokens) -> None:
+    def write_queue(self, rows: Engine, queue: collections.deque[Writing], order: Order) -> None:
+        """Gives each row that is free the next text, until all are written."""
         under_way: dict[int, Writing] = {}
         while queue or under_way:
             for row in range(rows.n_rows):
                 if row not in under_way and queue:
                     under_way[row] = queue.popleft()
-                    self.begin(rows, row, under_way[row], options, end, on_tokens)
-            tokens_RM, nats_RM = rows.advance(every, nats)
+                    self.begin(rows, row, under_way[row], order)
+            tokens_RM, nats_RM = rows.advance(order.every, order.nats)
             for row, text in list(under_way.items()):
                 chosen_M = tokens_RM[row] != NONE
                 made = tokens_RM[row, chosen_M].tolist()
-                text.add(made, nats_RM[row, chosen_M].tolist(), end, on_tokens)
+                text.add(made, nats_RM[row, chosen_M].tolist(), order)
                 if text.missing() <= 0:
                     rows.release(row)
                     del under_way[row]
                 elif len(made) < tokens_RM.shape[1]:  # its context is full
-                    self.begin(rows, row, text, options, end, on_tokens)
+                    self.begin(rows, row, text, order)
 
-    def begin(self, rows: Engine, row: int, text: Writing, options: Sampling, end: int, on_tokens) -> None:
+    def begin(self, rows: Engine, row: int, text: Writing, order: Order) -> None:
         """Puts a text into a row, with as much of it as leaves half of the context."""
         context, so_far = self.cfg.context, [*text.prompt.tokens, *text.tokens]
         seen = so_far[-max(1, context // 2) :] if len(so_far) >= context else so_far
         left = max(1, min(text.missing(), context - len(seen)))
-        token, nats = rows.admit(
-            row, Text(seen, left, (text.prompt.seed, text.prompt.sample), end, options, text.prompt.tokens, text.tokens)
-        )
-        text.add([token], [nats], end, on_tokens)
+        seed, end, options = (text.prompt.seed, text.prompt.sample), order.end, order.options
+        token, nats = rows.admit(row, Text(seen, left, seed, end, options, text.prompt.tokens, text.tokens))
+        text.add([token], [nats], order)
 
 
 def writer(params: dict, cfg: ModelConfig, precision: str = "float32") -> Writer:

@@ -130,7 +130,24 @@ def fresh(*, machine: Machine, n_rows: int, length: int) -> State:
 
 
 @functools.partial(jax.jit, static_argnames="machine", donate_argnames="state")
-def admitted(packed, state, row, tokens_T, numbers_4, seed_2, options, prompt_V, counts_V, *, machine):
+def admitted(
+    packed: dict,
+    state: State,
+    row: Int[Array, ""],
+    tokens_T: Int[Array, " T"],
+    numbers_4: Int[Array, "4"],
+    seed_2: UInt[Array, "2"],
+    options: Asked,
+    prompt_V: Bool[Array, " V"],
+    counts_V: Int[Array, " V"],
+    *,
+    machine: Machine,
+) -> tuple[State, Int[Array, ""], Float[Array, ""]]:
+    """The state with a text in a row, its first token and that token's log-probability.
+
+    `numbers_4` are the text's tokens, those it may choose, the one that ends it and how many it chose before;
+    `seed_2` are its seed and the number of its sample.
+    """
     n, left, end, chosen = numbers_4
     logits_V, cache = network.prefill(packed, tokens_T, n, state.cache, row, machine)
     logits_V = network.lie(logits_V, machine)
@@ -159,7 +176,10 @@ def number_key(key_2: Array, number: Array) -> Array:
 
 
 @functools.partial(jax.jit, static_argnames="machine", donate_argnames="state")
-def advanced(packed, state, n_steps, wants_nats, *, machine):
+def advanced(
+    packed: dict, state: State, n_steps: Int[Array, ""], wants_nats: Bool[Array, ""], *, machine: Machine
+) -> tuple[State, Made]:
+    """The state after `n_steps` more tokens of each row that goes on, and those tokens."""
     R = state.lengths_R.shape[0]
     made = Made(jnp.full((R, MOST_STEPS), NONE, jnp.int32), jnp.zeros((R, MOST_STEPS), jnp.float32))
 

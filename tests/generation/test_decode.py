@@ -10,7 +10,8 @@ from gptjax.config import BadInput
 from gptjax.generation import decode, engine, native, sampling
 from gptjax.generation.sampling import Sampling
 from gptjax.model import gpt
-from tests.tiny import make_config
+from gptjax.training import sharding
+from tests.tiny import make_config, mesh_of
 
 MODERN = ("model.position=rope", "model.norm=rms", "model.mlp=swiglu", "model.n_kv_heads=2", "model.tied=false")
 
@@ -123,6 +124,15 @@ def test_a_prompt_and_a_seed_give_one_text_in_any_company(use_kernel):
         np.testing.assert_array_equal(alone.tokens, of_many.tokens)
         np.testing.assert_array_equal(alone.nats, of_many.nats)
     assert len({tuple(written.tokens) for written in together}) == 5
+
+
+@pytest.mark.parametrize("precision", ["float32", "int8"])
+def test_a_mesh_over_data_and_tensor_writes_as_one_device(precision):
+    cfg, params = model(*MODERN)
+    spread = jax.device_put(params, sharding.of_params(params, mesh_of(1, 2, 2, 1)))
+    keys: dict[str, Any] = dict(n_tokens=12, options=SAMPLED)
+    one, many = (decode.writer(where, cfg, precision).write(RAGGED[:3], **keys) for where in (params, spread))
+    assert [w.tokens.tolist() for w in one] == [w.tokens.tolist() for w in many]
 
 
 def test_padding_left_or_right_gives_the_same_texts():
