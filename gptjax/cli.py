@@ -111,16 +111,8 @@ def run_generate(flags: argparse.Namespace, overrides: list[str]) -> int:
     start_jax()
     from gptjax.commands import generate
 
-    return generate.run(
-        flags.folder,
-        flags.prompt,
-        flags.max_tokens,
-        flags.temperature,
-        flags.top_k,
-        flags.top_p,
-        flags.seed,
-        flags.samples,
-    )
+    fields = generate.Request._fields
+    return generate.run(generate.Request(**{name: getattr(flags, name) for name in fields}))
 
 
 def run_import_hf(flags: argparse.Namespace, overrides: list[str]) -> int:

@@ -74,23 +74,7 @@ def make_parser() -> argparse.ArgumentParser:
     prepare = add(commands, "prepare", "download and prepare a corpus")
     prepare.add_argument("--corpus", required=True, metavar="NAME", help="as in data.corpora, e.g. tfds:lm1b")
 
-    generate = add(commands, "generate", "continue a prompt")
-    generate.add_argument(
-        "--from",
-        dest="folder",
-        required=True,
-        metavar="DIR",
-        help="a run, one checkpoint in it, or a Hugging Face folder",
-    )
-    generate.add_argument("--prompt", required=True, metavar="TEXT")
-    generate.add_argument("--max_tokens", type=int, default=256, metavar="N")
-    generate.add_argument("--temperature", type=float, default=0.8, metavar="T", help="0 takes the likeliest token")
-    generate.add_argument("--top_k", type=int, default=0, metavar="K", help="sample among the K likeliest; 0 = all")
-    generate.add_argument(
-        "--top_p", type=float, default=1.0, metavar="P", help="sample among the likeliest that reach P"
-    )
-    generate.add_argument("--seed", type=int, default=0, metavar="S")
-    generate.add_argument("--samples", type=int, default=1, metavar="N")
+    add_generate(commands)
 
     bring = add(commands, "import-hf", "make a run of a Hugging Face model folder")
     bring.add_argument(
@@ -102,6 +86,48 @@ def make_parser() -> argparse.ArgumentParser:
     take.add_argument("--from", dest="folder", required=True, metavar="RUN", help="as of generate")
     take.add_argument("--to", required=True, metavar="DIR", help="a new folder, for transformers to load")
     return parser
+
+
+def add_generate(commands) -> None:
+    generate = add(commands, "generate", "continue a prompt")
+    generate.add_argument(
+        "--from",
+        dest="folder",
+        required=True,
+        metavar="DIR",
+        help="a run, one checkpoint in it, or a Hugging Face folder",
+    )
+    generate.add_argument(
+        "--prompt", required=True, action="append", metavar="TEXT", help="may be given several times, for a batch"
+    )
+    rows: list[tuple[str, type, object, str, str]] = [
+        ("max_tokens", int, 256, "N", "tokens of a text, or fewer up to an end of text"),
+        ("temperature", float, None, "T", "what logits are divided by (default 0.8); 0 takes the likeliest token"),
+        ("top_k", int, 0, "K", "sample among the K likeliest; 0 = all"),
+        ("top_p", float, 1.0, "P", "sample among the likeliest that reach P"),
+        ("min_p", float, 0.0, "P", "sample among those at least P times as likely as the likeliest; 0 = all"),
+        ("repetition_penalty", float, 1.0, "R", "divide the logits of tokens in prompt and text by R; 1 = off"),
+        ("frequency_penalty", float, 0.0, "F", "take F from a token's logit for each time it was chosen; 0 = off"),
+        ("beams", int, 0, "N", "search for the likeliest text among N side by side, and draw nothing; 0 = sample"),
+        ("length_penalty", float, 1.0, "A", "of --beams: divide a text's log-probability by its tokens to the power A"),
+        ("seed", int, 0, "S", "the same seed and prompt give the same text, in any batch"),
+        ("samples", int, 1, "N", "texts for each prompt"),
+        ("best_of", int, 0, "N", "draw N texts and keep the --samples likeliest a token; 0 = off"),
+        (
+            "precision",
+            str,
+            "float32",
+            "NAME",
+            "how weights are held: float32, bfloat16 (half as large) or int8 (a quarter)",
+        ),
+    ]
+    for name, kind, default, metavar, text in rows:
+        generate.add_argument(f"--{name}", type=kind, default=default, metavar=metavar, help=text)
+    generate.add_argument(
+        "--stop", action="append", default=[], metavar="TEXT", help="end before this text; may be given several times"
+    )
+    generate.add_argument("--logprobs", action="store_true", help="print each token's log-probability, in nats")
+    generate.add_argument("--stream", action="store_true", help="print the text as it grows")
 
 
 def add(commands, name: str, summary: str) -> argparse.ArgumentParser:

@@ -1,64 +1,144 @@
-"""Prefill, then one token at a time through the key/value cache, inside one compiled loop."""
+"""Texts out of prompts: any number of prompts of any lengths, each with its own seed, in the rows of one engine."""
 
+import collections
 import dataclasses
-import functools
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jax.sharding import NamedSharding, PartitionSpec
-from jaxtyping import Array, Int, PRNGKeyArray
+from jaxtyping import Bool, Int
 
 from gptjax.config import BadInput, ModelConfig
-from gptjax.generation import sampling
-from gptjax.model import gpt
+from gptjax.generation import engine, sampling, weights
+from gptjax.generation.engine import NONE, Engine, Text
+from gptjax.generation.network import Machine
+from gptjax.generation.sampling import Sampling
 
-PAD = 1  # segment of the left padding; the text is segment 0
+
+class Prompt(NamedTuple):
+    tokens: Sequence[int]
+    seed: int = 0
+    sample: int = 0  # which of several texts of one seed
 
 
-@functools.partial(jax.jit, static_argnames=("cfg", "n_tokens", "temperature", "top_k", "top_p", "everywhere"))
-def continued(
-    params: dict,
-    prompt_BT: Int[Array, "B T"],
-    n_pad: Int[Array, ""],
-    key: PRNGKeyArray,
-    *,
-    cfg: ModelConfig,
-    n_tokens: int,
-    temperature: float,
-    top_k: int,
-    top_p: float,
-    everywhere: NamedSharding | None,
-) -> Int[Array, "B n"]:
-    """`n_tokens` continuing each prompt, whose first `n_pad` columns are padding that nothing attends to.
+class Written(NamedTuple):
+    tokens: np.ndarray  # int32; the end of text, where it was reached, is the last
+    nats: np.ndarray  # float32: each token's log-probability by the model alone; zeros where nobody asked
 
-    With parameters on a mesh the result lies `everywhere`, so that each of several processes can read it.
-    """
-    B, T = prompt_BT.shape
-    columns_BT = jnp.broadcast_to(jnp.arange(T)[None], (B, T))
-    out = gpt.forward(
-        params,
-        prompt_BT,
-        cfg,
-        segments_BT=jnp.where(columns_BT < n_pad, PAD, 0),
-        positions_BT=jnp.maximum(columns_BT - n_pad, 0),
-        cache=gpt.init_cache(cfg, B, T + n_tokens),
-    )
 
-    def choose(number, logits_BV):
-        return sampling.pick(jax.random.fold_in(key, number), logits_BV, temperature, top_k, top_p)
+OnTokens = Callable[[int, list[int]], bool]  # (number of the prompt, all its tokens so far) -> whether it may stop
 
-    def one(number, carry):
-        cache, tokens_BS = carry
-        last_B1 = jax.lax.dynamic_slice_in_dim(tokens_BS, number - 1, 1, axis=1)
-        positions_B1 = jnp.full((B, 1), T - 1 + number) - n_pad
-        step = gpt.forward(params, last_B1, cfg, positions_BT=positions_B1, cache=cache)
-        next_B1 = choose(number, step.logits_BTV[:, -1])[:, None]
-        return step.cache, jax.lax.dynamic_update_slice_in_dim(tokens_BS, next_B1, number, axis=1)
 
-    tokens_BS = jnp.zeros((B, n_tokens), jnp.int32).at[:, 0].set(choose(0, out.logits_BTV[:, -1]))
-    tokens_BS = jax.lax.fori_loop(1, n_tokens, one, (out.cache, tokens_BS))[1]
-    return tokens_BS if everywhere is None else jax.lax.with_sharding_constraint(tokens_BS, everywhere)
+class Order(NamedTuple):
+    """What is asked of all texts of one call."""
+
+    n_tokens: int
+    options: Sampling
+    end: int
+    nats: bool
+    every: int
+    on_tokens: OnTokens | None
+
+
+@dataclasses.dataclass
+class Writing:
+    """A text under way."""
+
+    number: int
+    prompt: Prompt
+    n_tokens: int  # at most
+    tokens: list[int]
+    nats: list[float]
+    stopped: bool = False
+
+    def missing(self) -> int:
+        return 0 if self.stopped else self.n_tokens - len(self.tokens)
+
+    def add(self, tokens: Sequence[int], nats: Sequence[float], order: Order) -> None:
+        self.tokens += tokens
+        self.nats += nats
+        self.stopped = bool(self.tokens and self.tokens[-1] == order.end)
+        if order.on_tokens is not None and tokens and order.on_tokens(self.number, self.tokens):
+            self.stopped = True
+
+
+class Writer:
+    """A model that is ready to write."""
+
+    def __init__(self, packed: dict, machine: Machine):
+        self.packed, self.machine, self.cfg = packed, machine, machine.cfg
+        self.engines: dict[int, Engine] = {}
+
+    def write(
+        self,
+        prompts: Sequence[Prompt],
+        *,
+        n_tokens: int,
+        options: Sampling,
+        end: int = NONE,
+        nats: bool = False,
+        every: int = engine.MOST_STEPS,
+        on_tokens: OnTokens | None = None,
+    ) -> list[Written]:
+        """What each prompt, in order, goes on with: `n_tokens`, or fewer up to the token `end`.
+
+        `on_tokens` is called for a text after every `every` of its tokens or so. A text whose context is full goes on
+        from its second half. Raises BadInput for an empty prompt, and for options that cannot be.
+        """
+        sampling.check(options)
+        if any(len(prompt.tokens) == 0 for prompt in prompts):
+            raise BadInput("--prompt: is empty; give at least one character")
+        order = Order(n_tokens, options, end, nats, every, on_tokens)
+        texts = [Writing(number, prompt, n_tokens, [], []) for number, prompt in enumerate(prompts)]
+        waiting: dict[int, collections.deque[Writing]] = collections.defaultdict(collections.deque)
+        for text in texts:
+            waiting[self.length(len(text.prompt.tokens) + n_tokens)].append(text)
+        for length, queue in waiting.items():
+            self.write_queue(self.engine(length), queue, order)
+        return [Written(np.asarray(t.tokens, np.int32), np.asarray(t.nats, np.float32)) for t in texts]
+
+    def length(self, n: int) -> int:
+        """The slots for a text of n tokens in all: by this text alone, so that its numbers are."""
+        return engine.bucket(n, self.cfg.context, least=64)
+
+    def engine(self, length: int) -> Engine:
+        if length not in self.engines:
+            self.engines = {length: Engine(self.packed, self.machine, length)}  # one cache is kept
+        return self.engines[length]
+
+    def write_queue(self, rows: Engine, queue: collections.deque[Writing], order: Order) -> None:
+        """Gives each row that is free the next text, until all are written."""
+        under_way: dict[int, Writing] = {}
+        while queue or under_way:
+            for row in range(rows.n_rows):
+                if row not in under_way and queue:
+                    under_way[row] = queue.popleft()
+                    self.begin(rows, row, under_way[row], order)
+            tokens_RM, nats_RM = rows.advance(order.every, order.nats)
+            for row, text in list(under_way.items()):
+                chosen_M = tokens_RM[row] != NONE
+                made = tokens_RM[row, chosen_M].tolist()
+                text.add(made, nats_RM[row, chosen_M].tolist(), order)
+                if text.missing() <= 0:
+                    rows.release(row)
+                    del under_way[row]
+                elif len(made) < tokens_RM.shape[1]:  # its context is full
+                    self.begin(rows, row, text, order)
+
+    def begin(self, rows: Engine, row: int, text: Writing, order: Order) -> None:
+        """Puts a text into a row, with as much of it as leaves half of the context."""
+        context, so_far = self.cfg.context, [*text.prompt.tokens, *text.tokens]
+        seen = so_far[-max(1, context // 2) :] if len(so_far) >= context else so_far
+        left = max(1, min(text.missing(), context - len(seen)))
+        seed, end, options = (text.prompt.seed, text.prompt.sample), order.end, order.options
+        token, nats = rows.admit(row, Text(seen, left, seed, end, options, text.prompt.tokens, text.tokens))
+        text.add([token], [nats], order)
+
+
+def writer(params: dict, cfg: ModelConfig, precision: str = "float32") -> Writer:
+    """A writer with a copy of the weights in a row of `weights.PRECISIONS`, on the devices where they lie."""
+    packed = weights.pack(params, cfg, precision)
+    return Writer(packed, engine.on(packed, cfg))
 
 
 def generate(
@@ -75,45 +155,16 @@ def generate(
 ) -> np.ndarray:
     """(n_samples, n_tokens) token ids continuing the token ids of a prompt, of any length.
 
-    When the context is full, its second half becomes the prompt of the next stretch. Raises BadInput without a prompt.
+    Raises BadInput without a prompt.
     """
-    if len(prompt) == 0:
-        raise BadInput("--prompt: is empty; give at least one character")
-    # One layer to compile, and the same numbers; with a cache every kernel hands over to the reference.
-    cfg = dataclasses.replace(cfg, scan=True, attention="reference")
-    text_BT = np.broadcast_to(np.asarray(prompt, np.int32), (n_samples, len(prompt)))
-    length = len(prompt) + n_tokens
-    everywhere = on_whole_mesh(params)
-    while (missing := length - text_BT.shape[1]) > 0:
-        seen_BT = text_BT[:, -max(1, cfg.context // 2) :] if text_BT.shape[1] >= cfg.context else text_BT
-        width = bucket(seen_BT.shape[1], cfg.context)
-        n_pad = width - seen_BT.shape[1]
-        stretch = max(1, min(missing, cfg.context - seen_BT.shape[1]))
-        new_BT = continued(
-            params,
-            np.pad(seen_BT, ((0, 0), (n_pad, 0))),  # from the host: a mesh may span processes
-            np.int32(n_pad),
-            jax.random.fold_in(jax.random.key(seed), missing),
-            cfg=cfg,
-            n_tokens=stretch,
-            temperature=temperature,
-            top_k=top_k,
-            top_p=top_p,
-            everywhere=everywhere,
-        )
-        text_BT = np.concatenate([text_BT, np.asarray(new_BT)], axis=1)
-    return text_BT[:, len(prompt) :]
+    options = Sampling(temperature=temperature, top_k=top_k, top_p=top_p)
+    prompts = [Prompt(np.asarray(prompt).tolist(), seed, sample) for sample in range(n_samples)]
+    return np.stack([w.tokens for w in writer(params, cfg).write(prompts, n_tokens=n_tokens, options=options)])
 
 
-def on_whole_mesh(params: dict) -> NamedSharding | None:
-    """Copies of a result on all devices of the mesh that the parameters lie on; None where they lie on no mesh."""
-    at = jax.tree.leaves(params)[0].sharding
-    return NamedSharding(at.mesh, PartitionSpec()) if isinstance(at, NamedSharding) else None
-
-
-def bucket(length: int, context: int) -> int:
-    """The padded prompt length: a power of two, so that few lengths are compiled."""
-    return min(context, 1 << (length - 1).bit_length())
+def ragged(tokens_BT: Int[np.ndarray, "B T"], real_BT: Bool[np.ndarray, "B T"]) -> list[Prompt]:
+    """The prompts of a padded batch, wherever its padding stands."""
+    return [Prompt(tokens_T[real_T].tolist()) for tokens_T, real_T in zip(tokens_BT, real_BT, strict=True)]
 
 
 def until_end(tokens_T: np.ndarray, end_of_text: int) -> np.ndarray:
