@@ -5,6 +5,7 @@ import json
 import os
 import pathlib
 import re
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from io import BufferedIOBase
 from typing import NamedTuple
@@ -67,7 +68,7 @@ class Corpus:
             raise BadInput(f"corpus {self.name}: its {split} split is empty{rest}")
         if memory:
             memory.parent.mkdir(parents=True, exist_ok=True)
-            part = memory.with_suffix(f".{os.getpid()}")
+            part = memory.with_suffix(f".{os.getpid()}-{threading.get_ident()}")
             part.write_text(json.dumps({"corpus": self.name, "split": split, "sha256": digest.hexdigest()}))
             part.replace(memory)
         return digest.hexdigest()
