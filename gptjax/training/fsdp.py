@@ -25,9 +25,15 @@ P = PartitionSpec
 Gradients = Callable[[dict, Batch, Callable[[str, Any], Any]], tuple[Array, dict]]
 
 
-def over_rows(gradients: Gradients, params: dict, batch: Batch, on: Mesh, dtype: str) -> tuple[Array, dict]:
-    """`gradients(params, batch, unpack)`, which are sums over a batch's rows, each device with its own rows and parts
-    of the parameters; returns the sums over all rows, in the parts in which the parameters lie."""
+def over_rows(
+    gradients: Gradients, params: dict, batch: Batch, on: Mesh, dtype: str, n_parts: int
+) -> tuple[Array, dict]:
+    """`gradients(params, batch, unpack)`, which are sums over a batch's rows in `n_parts` parts, each device with its
+    own rows and parts of the parameters; returns the sums over all rows, in the parts in which the parameters lie.
+
+    Gradients are summed over `data` in the compute type. Of one part they stay narrow until the end, as the parameters
+    are narrowed at the start; several parts are added in float32, so each layer is narrowed for itself.
+    """
     rows = tuple(axis for name in mesh.ROWS for axis in mesh.parts(on, name))
     cut = {name: sharding.spec(name, leaf.shape, on) for name, leaf in tree.named(params).items()}
     specs = tree.map_named(lambda name, _: manual(cut[name], on), params)
@@ -35,10 +41,10 @@ def over_rows(gradients: Gradients, params: dict, batch: Batch, on: Mesh, dtype:
         *rows,
         *(axis for axis, n in on.shape.items() if n == 1),
     }  # a kernel that XLA cannot divide then needs no map
-    unpack = functools.partial(whole, cut=cut, on=on)
+    unpack = functools.partial(whole, cut=cut, dtype=dtype, on=on)
 
     def local(params: dict, batch: Batch) -> tuple[Array, dict]:
-        nll, grads = gradients(narrowed(params, cut, dtype), batch, unpack)
+        nll, grads = gradients(narrowed(params, cut, dtype) if n_parts == 1 else params, batch, unpack)
         grads = jax.tree.map(
             lambda g, p, spec: jax.lax.psum(g.astype(p.dtype), missing(spec, rows)), grads, params, specs
         )
@@ -50,8 +56,7 @@ def over_rows(gradients: Gradients, params: dict, batch: Batch, on: Mesh, dtype:
 
 
 def narrowed(params: dict, cut: dict[str, PartitionSpec], dtype: str) -> dict:
-    """What will be gathered in the compute type, as it is used in; so its gradient is narrow until it has been summed
-    over `data`."""
+    """What will be gathered, in the compute type."""
 
     def leaf(name: str, x: Array) -> Array:
         return x.astype(dtype) if "data" in cut[name] and x.dtype == jnp.float32 else x
@@ -59,11 +64,12 @@ def narrowed(params: dict, cut: dict[str, PartitionSpec], dtype: str) -> dict:
     return tree.map_named(leaf, params)
 
 
-def whole(name: str, leaf: Array, cut: dict[str, PartitionSpec], on: Mesh) -> Array:
-    """A parameter whole along `data`; the `unpack` of `over_rows`."""
+def whole(name: str, leaf: Array, cut: dict[str, PartitionSpec], dtype: str, on: Mesh) -> Array:
+    """A parameter whole along `data`, gathered in the compute type; the `unpack` of `over_rows`."""
     spec = sharding.in_layer(name, cut[name])
     if "data" not in spec:
         return leaf
+    leaf = leaf.astype(dtype) if leaf.dtype == jnp.float32 else leaf
     side, axes = spec.index("data"), mesh.parts(on, "data")
     if name == "blocks/mlp/w_in":  # gate by gate: XLA does not scatter a sum of both at once
         return jnp.stack([gathered(gate, side - 1, axes) for gate in leaf])

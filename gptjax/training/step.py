@@ -110,7 +110,7 @@ def over_mesh(params: dict, batch: Batch, cfg: Config, key: PRNGKeyArray | None,
         # Dropout draws one mask for the whole batch, the same on every mesh, so its rows are left to XLA.
         return summed_gradients(params, batch, cfg, key, sharding.gathered(on))
     of_rows = lambda params, batch, unpack: summed_gradients(params, batch, cfg, None, unpack)
-    return fsdp.over_rows(of_rows, params, batch, on, cfg.model.dtype)
+    return fsdp.over_rows(of_rows, params, batch, on, cfg.model.dtype, cfg.accumulate)
 
 
 def summed_gradients(
@@ -121,22 +121,25 @@ def summed_gradients(
     Sums, not means: parts with fewer weighted tokens count for less, so the result is the whole batch's, to rounding.
     """
 
-    def gradients(part: Batch, key: PRNGKeyArray | None) -> tuple[Array, dict]:
-        total = lambda params: loss.summed(params, part, cfg.model, cfg.loss, key, unpack)
-        (_, sums), grads = jax.value_and_grad(total, has_aux=True)(params)
-        return sums["nll"], grads
+    def total(params: dict, part: Batch, key: PRNGKeyArray | None) -> tuple[Array, dict]:
+        return loss.summed(params, part, cfg.model, cfg.loss, key, unpack)
 
     if cfg.accumulate == 1:
-        return gradients(batch, key)
+        (_, found), grads = jax.value_and_grad(total, has_aux=True)(params, batch, key)
+        return found["nll"], grads
 
-    def add(carry, numbered_part):
+    grads = jax.tree.map(lambda p: jax.new_ref(jnp.zeros(p.shape, jnp.promote_types(p.dtype, jnp.float32))), params)
+
+    def add(nll: Array, numbered_part: tuple[Array, Batch]) -> tuple[Array, None]:
         number, part = numbered_part
         part_key = None if key is None else jax.random.fold_in(key, number)
-        return jax.tree.map(jnp.add, carry, gradients(part, part_key)), None
+        loss_of_part, pull, found = jax.vjp(lambda params: total(params, part, part_key), params, has_aux=True)
+        pull.with_refs(grads)(jnp.ones_like(loss_of_part))  # a layer's gradient is added as soon as it is known
+        return nll + found["nll"], None
 
-    nothing = jnp.zeros(()), jax.tree.map(lambda p: jnp.zeros(p.shape, jnp.promote_types(p.dtype, jnp.float32)), params)
     numbered = jnp.arange(cfg.accumulate), in_parts(batch, cfg.accumulate)
-    return jax.lax.scan(add, nothing, numbered)[0]
+    nll, _ = jax.lax.scan(add, jnp.zeros(()), numbered)
+    return nll, jax.tree.map(jax.freeze, grads)
 
 
 def in_parts(batch: Batch, n: int) -> Batch:

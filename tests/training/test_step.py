@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from gptjax import tree
+from gptjax.commands.train import trace_update
 from gptjax.training import sharding, step
 from tests.tiny import make_batch, make_config, mesh_of
 
@@ -47,6 +48,14 @@ def test_accumulated_parts_are_the_whole_batch(weights):
     parts, parts_loss = trained(dataclasses.replace(cfg, accumulate=4), weights=weights)
     assert_close(whole, parts, 2e-6)
     assert whole_loss == pytest.approx(parts_loss, abs=1e-6)
+
+
+def test_accumulation_holds_one_copy_of_the_gradient():
+    cfg = make_config("accumulate=4", "model.n_layers=8", "model.d_model=128", "model.d_hidden=512")
+    compiled = trace_update(cfg, mesh_of(1, 1, 1, 1)).compile().memory_analysis()
+    n_bytes = sum(leaf.size * 4 for leaf in jax.tree.leaves(step.abstract_state(cfg, mesh_of(1, 1, 1, 1)).params))
+    assert n_bytes < compiled.temp_size_in_bytes < 1.5 * n_bytes
+
 
 
 def test_the_parts_of_a_batch_hold_every_row_once():
