@@ -18,7 +18,7 @@ smoke: $(RUN)  ## set up, then train a small model on this machine (runs/smoke)
 test: $(TEST)  ## set up, then run every test
 	@.venv/bin/python -m pytest $(PYTEST_ARGS)
 
-prove: $(TEST) .venv/.installed-plan .venv/.installed-torch  ## set up, then run the long proofs that `make test` leaves out
+prove: $(TEST) .venv/.installed-plan .venv/.installed-torch .venv/.installed-cuda12  ## set up (5 GB), then run the long proofs that `make test` leaves out
 	@.venv/bin/python -m pytest -m prove $(PYTEST_ARGS)
 
 check: $(TEST)  ## set up, then look at format, lint, types, floors and doors

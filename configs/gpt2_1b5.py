@@ -3,7 +3,8 @@
     gptjax train --config=configs/gpt2_1b5.py --workdir=gs://BUCKET/gpt2_1b5 \\
         --config.data.corpora='text:openwebtext/*.parquet' --config.tokenizer.path=gpt2
 
-Hardware: a TPU v5e-256 (16x16); 8 x H100 with `--config.mesh.replica=1 --config.accumulate=16`.
+Hardware: a TPU v5e-256 (16x16); 8 x H100 with `--config.mesh.replica=1 --config.accumulate=16` (6.14 of 80 GiB,
+compiled, never run).
 Wall time, final loss: never run. `gptjax plan --config=configs/gpt2_1b5.py --topology=v5e:16x16`, compiled, never run:
 
 | v5e:16x16 | |

@@ -2,13 +2,11 @@
 
     python -m pytest -m prove tests/model/test_ahead.py
 
-The TPU's part needs libtpu installed, the GPU's the CUDA plugin of jax and, in GPTJAX_GPU_TARGET, the path of a
-GpuTargetConfig as text (openxla/xla, xla/backends/gpu/target_config/specs/, or what a GPU's own topology gives).
+The TPU's part needs the [plan] extra, the GPU's [cuda12].
 """
 
 import importlib.util
 import os
-import pathlib
 import re
 
 import jax
@@ -18,6 +16,7 @@ from jax.experimental import topologies
 from gptjax import mesh
 from gptjax.commands.train import trace_update
 from gptjax.model import choice
+from gptjax.planning import topology
 from tests.tiny import make_config
 
 pytestmark = [pytest.mark.prove, pytest.mark.filterwarnings("default")]
@@ -34,7 +33,7 @@ def chosen_and_compiled(devices, *overrides):
 @pytest.fixture(scope="module")
 def tpus():
     if importlib.util.find_spec("libtpu") is None:
-        pytest.skip("needs libtpu")
+        pytest.skip("needs the [plan] extra")
     # No TPU machine is asked for its name, and others may compile meanwhile: no chip is held.
     os.environ |= {"TPU_SKIP_MDS_QUERY": "1", "ALLOW_MULTIPLE_LIBTPU_LOAD": "1"}
     return topologies.get_topology_desc(platform="tpu", topology_name="v5e:2x2").devices
@@ -42,10 +41,9 @@ def tpus():
 
 @pytest.fixture(scope="module")
 def gpus():
-    if "GPTJAX_GPU_TARGET" not in os.environ:
-        pytest.skip("needs GPTJAX_GPU_TARGET")
-    target = pathlib.Path(os.environ["GPTJAX_GPU_TARGET"]).read_text()
-    return topologies.get_topology_desc(platform="cuda", target_config=target, topology="1x1x4").devices
+    if importlib.util.find_spec("jax_cuda12_plugin") is None:
+        pytest.skip("needs the [cuda12] extra")
+    return topology.devices(topology.parse("h100:1x4"))
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,13 @@ from gptjax.planning import topology
 from tests.planning.golden import programs
 from tests.planning.golden.programs import SHIPPED, TWELVE
 
+ON_H100 = [  # the variants that the docstrings of the configs name
+    ("configs/gpt2_1b5.py", "h100:1x8", ["mesh.replica=1", "accumulate=16"]),
+    ("configs/llama_8b.py", "h100:1x8", ["accumulate=64"]),
+]
+NEEDS_CUDA = pytest.mark.skipif(
+    importlib.util.find_spec("jax_cuda12_plugin") is None, reason="needs the [cuda12] extra"
+)
 NEEDS_LIBTPU = pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="needs the [plan] extra")
 
 
@@ -52,3 +59,16 @@ def test_a_shipped_config_fits_where_it_says(file, on, changes):
     chip = topology.parse(on).chip
     assert chip is not None
     assert said["argument_bytes"] + said["temp_bytes"] <= chip.hbm_bytes
+
+
+@pytest.mark.prove
+@NEEDS_CUDA
+@pytest.mark.parametrize(("file", "on", "changes"), ON_H100)
+def test_a_variant_for_gpus_fits_where_it_says(file, on, changes):
+    said = programs.compiled(file, on, changes)
+    assert "temp_bytes" in said, said
+    total, chip = said["argument_bytes"] + said["temp_bytes"], topology.parse(on).chip
+    assert chip is not None and total <= chip.hbm_bytes
+    assert programs.estimated(file, on, changes) == pytest.approx(total, rel=0.1)
+    sums = said["collectives"]
+    assert sums["reduce-scatter"]["ici_bytes"] > 1000 * sums["all-reduce"]["ici_bytes"]
