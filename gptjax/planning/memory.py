@@ -11,8 +11,8 @@ divided by `mesh.tensor` where RULES says so:
 | batch | inputs, targets, weights; segments and positions where documents are masked |
 | activations | what the forward pass leaves for the backward pass: `saved_a_token`, of all layers |
 | narrow | the device's part of the parameters in the compute dtype: with FSDP, or on a TPU (cast before the loop) |
-| summed | with `accumulate`, the float32 gradients of the parts so far; on a TPU the next sum beside it |
-| gradients | of the device's part: float32, or the compute dtype with FSDP; an untied embedding's comes last, alone |
+| summed | with `accumulate`, the float32 gradients of the parts so far, to which each layer's is added |
+| gradients | else of the device's part: float32, or the compute dtype with FSDP; an untied embedding's comes last |
 | logits | float32 logits of one chunk; their gradient too, but a TPU makes it within the products that take it |
 | head | the head, whole along `data`, and its gradient; on a TPU twice where `data` does not cut whole tiles of V |
 | gathered | with FSDP, `in_flight`: the weights of layers that are whole along `data`, and gradients |
@@ -159,8 +159,8 @@ def estimate(cfg: Config, ways: Ways, kind: str = "") -> Memory:
         batch=(12 + 8 * cfg.data.mask_documents) * n_tokens * cfg.accumulate,
         activations=n_tokens * (saved + final) + weights_kept(m, ways),
         narrow=w * own if narrowed and w < F32 else 0,
-        summed=(2 if on_tpu else 1) * F32 * own if cfg.accumulate > 1 else 0,
-        gradients=(w if sharded else F32) * (own - last),
+        summed=F32 * own if cfg.accumulate > 1 else 0,
+        gradients=(w if sharded else F32) * (own - last) if cfg.accumulate == 1 else 0,
         logits=(1 if on_tpu else 2) * F32 * n_tokens / cfg.loss.n_chunks * m.padded_vocab / ways.tensor,
         head=(w + (w if sharded else F32)) * heads * (1 + relaid),
         gathered=w * in_flight(m, ways) if sharded else 0,

@@ -134,7 +134,7 @@ def test_a_narrow_momentum_and_kept_points_are_counted():
 def test_more_parts_of_a_batch_hold_less_at_a_time():
     one, four = (memory.estimate(dataclasses.replace(BASE, accumulate=n), ALONE) for n in (1, 4))
     assert four.logits == one.logits / 4 and four.batch == one.batch
-    assert one.summed == 0 and four.summed == four.gradients == one.gradients
+    assert one.summed == four.gradients == 0 and four.summed == one.gradients
 
 
 @pytest.mark.parametrize("one", programs.TWELVE + programs.SHIPPED, ids=str)
