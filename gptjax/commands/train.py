@@ -18,13 +18,14 @@ from gptjax.commands.opening import Opened, open_run
 from gptjax.commands.screen import Screen, describe, epilogue
 from gptjax.config import Config
 from gptjax.data import batches
-from gptjax.data.batches import Batch, Checksums, Prefetch
+from gptjax.data.batches import Batch, Prefetch
+from gptjax.data.checksums import Checksums
 from gptjax.evaluation import likelihood
 from gptjax.generation import decode
 from gptjax.planning import flops, measured
 from gptjax.runs.clock import Clock
 from gptjax.runs.log import RunLog, environment
-from gptjax.training import checkpoint, divergence, hosts, loop, sharding, source, spikes, step
+from gptjax.training import checkpoint, divergence, hosts, loop, rounds, sharding, source, spikes, step
 from gptjax.training.checkpoint import Checkpoints
 from gptjax.training.lock import RunLock
 from gptjax.training.step import TrainState
@@ -79,8 +80,13 @@ def train(opened: Opened, stop: Stop, clock: Clock) -> int:
         if primary:
             source.write_tokenizer(opened.data.tokenizer, workdir)
         screen = stack.enter_context(Screen(first_step, cfg.n_steps))
-        sums = Checksums(opened.batches, cfg.log_every)
+        sums = make_checksums(opened)
         ahead = stack.enter_context(Prefetch(sums, put=functools.partial(sharding.put, on=opened.mesh)))
+
+        def batch_of(at: int) -> Batch:
+            batch = ahead(at)
+            sums.send(at)
+            return batch
 
         def write(at: int, metrics: dict[str, float]) -> None:
             nonlocal reached
@@ -103,7 +109,7 @@ def train(opened: Opened, stop: Stop, clock: Clock) -> int:
 
         tools = loop.Tools(
             update=update,
-            batches=ahead,
+            batches=batch_of,
             evaluate=make_evaluate(opened),
             sample=functools.partial(write_sample, opened, log),
             write=write,
@@ -111,7 +117,7 @@ def train(opened: Opened, stop: Stop, clock: Clock) -> int:
             check=keep.check,
             wait=keep.wait,
             go_back=functools.partial(older_state, opened, keep),
-            stop=hosts.together(stop),
+            stop=rounds.together(stop),
             clock=clock,
             profile_dir=f"{workdir}/profile",
         )
@@ -179,6 +185,14 @@ def older_state(opened: Opened, keep: Checkpoints, at: int) -> TrainState:
     saved = checkpoint.verified(keep.folder, max(kept)) if kept else None
     state, _ = first_state(opened._replace(saved=saved), keep)
     return spikes.moved_on(state, at - max(kept, default=0))
+
+
+def make_checksums(opened: Opened) -> Checksums:
+    size = opened.cfg.batch_size
+    own = sharding.own_rows(size, opened.mesh)
+    return Checksums(
+        opened.batches, opened.cfg.log_every, rows=opened.rows, own=own, n_rows=size, share=rounds.shared()
+    )
 
 
 def make_evaluate(opened: Opened) -> Callable[[dict], dict[str, float]]:

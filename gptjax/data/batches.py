@@ -8,7 +8,6 @@ any step costs the same, and every token but the first is a target exactly once 
 import concurrent.futures
 import functools
 import time
-import zlib
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -167,27 +166,6 @@ class OnDemand(Sequence[Batch]):
         if not 0 <= index < self.length:
             raise IndexError(index)
         return self.make(index)
-
-
-class Checksums:
-    """`checksums(step)` is `batches(step)`; the CRC-32 of every `every`-th one is kept until `taken(step)` asks for it.
-
-    It is of the rows that this process reads, so a run on the same processes repeats it, whatever their mesh.
-    """
-
-    def __init__(self, batches: Callable[[int], Batch], every: int):
-        self.make, self.every = batches, every
-        self.kept: dict[int, int] = {}
-
-    def __call__(self, step: int) -> Batch:
-        batch = self.make(step)
-        if self.every and step % self.every == 0:
-            arrays = [array for array in batch if array is not None]
-            self.kept[step] = functools.reduce(lambda crc, array: zlib.crc32(array.tobytes(), crc), arrays, 0)
-        return batch
-
-    def taken(self, step: int) -> int:
-        return self.kept.pop(step)
 
 
 class Prefetch:

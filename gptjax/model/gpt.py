@@ -35,7 +35,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from gptjax import tree
 from gptjax.config import BadInput, ModelConfig
-from gptjax.model import product
+from gptjax.model import local, product
 from gptjax.model.attention import Slots
 from gptjax.model.blocks import STD, Block, Norm, Shared, Tap, dropout, rope_angles
 
@@ -78,7 +78,7 @@ class GPT(nn.Module):
         if not cfg.tied:
             self.param("w_head", normal, w_tok_VD.shape, jnp.float32)  # read by `unembed`
         dtype = w_tok_VD.dtype if w_tok_VD.dtype == jnp.float64 else jnp.dtype(cfg.dtype)
-        x_BTD, rope = w_tok_VD[tokens_BT], None
+        x_BTD, rope = local.looked_up(w_tok_VD, tokens_BT), None
         if cfg.position == "learned":
             x_BTD = x_BTD + self.param("w_pos", normal, (cfg.context, cfg.d_model), jnp.float32)[positions_BT]
         else:

@@ -44,7 +44,8 @@ def refuse(step: int, seed: int, found: Mapping[str, float]) -> None:
 def make_check(seed: int, on: Mesh) -> Callable[[int, Any], None]:
     """The function `check(step, state)` that raises Diverged, with the array's name, before a state is saved.
 
-    Updates could spoil the state only through a norm that is read anyway; this is for what happens to memory besides.
+    An update spoils the state only through a norm that is read anyway; this is for what happens to memory since, and
+    names the array.
     """
     everywhere = sharding.place(PartitionSpec(), on)  # so that each of several processes holds what it reads
 

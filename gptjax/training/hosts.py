@@ -19,13 +19,9 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple, TypeVar
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 from jax._src import distributed  # its key-value store has no public name
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from gptjax.config import BadInput
-from gptjax.training.stop import REASONS, Stop
 
 NUMBER, OWN, COORDINATOR = "GPTJAX_NUM_PROCESSES", "GPTJAX_PROCESS_ID", "GPTJAX_COORDINATOR"
 DEVICES = "GPTJAX_LOCAL_DEVICE_IDS"
@@ -259,33 +255,3 @@ def wait_for_all() -> None:
     """Returns when every process is done: one that writes the last logs may take longer than LEAVE_S."""
     if (client := distributed.global_state.client) is not None:
         client.wait_at_barrier("gptjax/done", PREPARE_S * 1000)
-
-
-def together(stop: Stop) -> Callable[[], bool]:
-    """`stop` for all processes at the same step, when any of them is told to; called once a step by each.
-
-    A number goes around with every step and is read two steps later, when it has long arrived: the devices never wait.
-    """
-    if jax.process_count() == 1:
-        return stop
-    on = Mesh(np.array(jax.devices()), ("all",))
-    one_each, everywhere = (NamedSharding(on, PartitionSpec(axis)) for axis in ("all", None))
-    largest = jax.jit(lambda words_D: jnp.max(words_D, keepdims=True), out_shardings=everywhere)
-
-    def say(word: int) -> jax.Array:
-        shape = (jax.device_count(),)
-        return jax.make_array_from_callback(shape, one_each, lambda index: np.full(shape, word, np.int32)[index])
-
-    words = [say(word) for word in range(len(REASONS))]
-    under_way: list[jax.Array] = []
-
-    def ask() -> bool:
-        stop()
-        under_way.append(largest(words[REASONS.index(stop.reason)]))
-        if len(under_way) <= 2:
-            return False
-        heard = int(np.asarray(under_way.pop(0))[0])
-        stop.reason = REASONS[heard] or stop.reason
-        return bool(heard)
-
-    return ask

@@ -1,10 +1,12 @@
 """What may differ between a run's config and the one it is resumed with, by the rules of `config.resume_rule`."""
 
 import dataclasses
+import itertools
 import json
 from collections.abc import Mapping
 
 from gptjax.config import BadInput, ModelConfig, flatten, resume_rule
+from gptjax.data.checks import shard_name
 
 WEIGHTS_FIT_ANY = ("dropout", "dtype")  # what a new run may choose afresh for given weights
 
@@ -36,12 +38,26 @@ def check_resume(old_config: Mapping, new_config: Mapping, *, run: str, change_o
 
 def check_fingerprints(saved: Mapping, now: Mapping, *, run: str) -> None:
     """Raises BadInput where the tokenizer or the text is not the one that a checkpoint's meta was saved with."""
-    for what, consequence in (("tokenizer", "its ids would mean other text"), ("data", "its batches would differ")):
-        if saved[what] != now[what]:
-            raise BadInput(
-                f"resume of {run}: the {what} has changed since it was saved, {consequence}; "
-                f"start a new run with --config.init_from={run} --workdir=NEW"
-            )
+    if saved["tokenizer"] != now["tokenizer"]:
+        found = "the tokenizer has changed since it was saved, its ids would mean other text"
+    elif saved["data"] != now["data"]:
+        shard = other_shard(saved["data"], now["data"])
+        found = f"the data has changed since it was saved, its batches would differ: {shard}"
+    else:
+        return
+    raise BadInput(f"resume of {run}: {found}; start a new run with --config.init_from={run} --workdir=NEW")
+
+
+def other_shard(saved: Mapping[str, list[str]], now: Mapping[str, list[str]]) -> str:
+    """The first shard that differs of stores {"corpus/split": hashes of their shards}, and how."""
+    return next(
+        f"{shard_name(index)} of {store} was {old[:12]}, is now {new[:12]} (SHA-256)"
+        for store in sorted(saved.keys() | now.keys())
+        for index, (old, new) in enumerate(
+            itertools.zip_longest(*(of[store] if store in of else [] for of in (saved, now)), fillvalue="absent")
+        )
+        if old != new
+    )
 
 
 def check_weights(given: ModelConfig, wanted: ModelConfig, *, origin: str) -> None:

@@ -126,6 +126,18 @@ def rows(batch_size: int, on: Mesh) -> list[int]:
     return sorted({row for index in mine if index is not None for row in range(batch_size)[index[0]]})
 
 
+def own_rows(batch_size: int, on: Mesh) -> list[int]:
+    """The rows that this process reads and none before it does: every row is one process's."""
+    everybodys = place(P(mesh.ROWS), on).devices_indices_map((batch_size,)).items()
+    earlier = {
+        row
+        for device, index in everybodys
+        if index is not None and device.process_index < jax.process_index()
+        for row in range(batch_size)[index[0]]
+    }
+    return [row for row in rows(batch_size, on) if row not in earlier]
+
+
 def put(batch: Any, on: Mesh) -> Any:
     """This process's rows of a batch, whole along the context, as global arrays."""
     at = place(BATCH, on)

@@ -89,7 +89,7 @@ def train_step(state: TrainState, batch: Batch, *, cfg: Config, on: Mesh) -> tup
     metrics = {
         "train/nll": nll / n_tokens,
         "grad/norm": tree.norm(grads),
-        "update/norm": tree.norm(updates),
+        "update/norm": tree.norm(updates) + nan_unless_finite((opt_state, ema)),
         "param/norm": tree.norm(state.params),
         "optim/lr": jnp.asarray(optim.schedule(cfg.optim, cfg.n_steps)(state.step)),
     }
@@ -100,6 +100,15 @@ def train_step(state: TrainState, batch: Batch, *, cfg: Config, on: Mesh) -> tup
             new = spikes.unless(metrics["spike/z"] > cfg.spike.threshold, new, state)
         new = new._replace(losses_W=losses_W)
     return new, metrics
+
+
+def nan_unless_finite(state: Any) -> Float[Array, ""]:
+    """0, or NaN where a number is not finite: an infinite second moment shows in no update, being divided by.
+
+    A sum, so that XLA joins what devices exchange for it with the norms'.
+    """
+    floats = [leaf for leaf in jax.tree.leaves(state) if jnp.issubdtype(leaf.dtype, jnp.floating)]
+    return sum((jnp.sum(jnp.where(jnp.isfinite(leaf), 0.0, jnp.nan)) for leaf in floats), jnp.zeros(()))
 
 
 def over_mesh(params: dict, batch: Batch, cfg: Config, key: PRNGKeyArray | None, on: Mesh) -> tuple[Array, dict]:

@@ -1,8 +1,6 @@
 """`gptjax train` in several processes, each with virtual CPU devices of its own, against one with one device."""
 
-import contextlib
 import json
-import os
 import pathlib
 import shutil
 import signal
@@ -18,6 +16,7 @@ from gptjax import cli, mesh, tree
 from gptjax.commands import train
 from gptjax.config import BadInput
 from gptjax.training import hosts, source
+from tests.children import free_port, processes
 from tests.tiny import mesh_of
 
 TINY = {
@@ -67,30 +66,6 @@ def alone(words):
         return cli.main(words)
 
 
-@contextlib.contextmanager
-def processes(n, words, own_words=()):
-    """The command in n processes that have 8 devices among them; none outlives the block."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port = found.getsockname()[1]
-    flags = os.environ["XLA_FLAGS"].replace("device_count=8", f"device_count={8 // n}")
-    shared = {hosts.NUMBER: str(n), hosts.COORDINATOR: f"127.0.0.1:{port}", "XLA_FLAGS": flags}
-    env = os.environ | shared | {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
-    children = []
-    try:
-        for index in range(n):
-            own = own_words[index] if own_words else []
-            run = [sys.executable, "-m", "gptjax.cli", *words, *own]
-            pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-            children.append(subprocess.Popen(run, env=env | {hosts.OWN: str(index)}, **pipes))
-        yield children
-    finally:
-        for child in children:
-            if child.poll() is None:
-                child.kill()
-            child.communicate()
-
-
 def codes(children):
     """The exit codes once all have ended, and what each wrote; a failure shows the errors."""
     said = [child.communicate(timeout=120) for child in children]
@@ -111,6 +86,8 @@ def assert_equal_runs(workdir, whole, step=16):
     for key in ("train/nll", "eval/nll"):
         found, expected = lines(workdir, key), lines(whole, key)
         assert found == pytest.approx({at: expected[at] for at in found}, abs=1e-5)
+    found, expected = lines(workdir, "data/batch_crc"), lines(whole, "data/batch_crc")
+    assert found and found == {at: expected[at] for at in found}, "the batches, whoever read their rows"
     ours, theirs = (weights(f"{run}/checkpoints/{step}") for run in (workdir, whole))
     assert ours.keys() == theirs.keys()
     for name, leaf in ours.items():
@@ -128,7 +105,7 @@ def one(tmp_path_factory, command):
 def two(tmp_path_factory, command):
     """A run of 2 processes x 4 devices."""
     workdir = tmp_path_factory.mktemp("runs") / "two"
-    with processes(2, command(workdir, **MESH)) as children:
+    with processes(2, command(workdir, **MESH), 4) as children:
         ended, said, errors = codes(children)
     assert ended == [0, 0], errors
     assert "validation:" in said[0] and said[1] == ""
@@ -144,7 +121,7 @@ def test_two_processes_train_as_one(one, two):
 
 def test_four_processes_train_as_one(one, command, tmp_path):
     """Some processes have the same rows here and other parts of the context."""
-    with processes(4, command(tmp_path / "four", n_steps=8, mesh__data=2, mesh__sequence=4)) as children:
+    with processes(4, command(tmp_path / "four", n_steps=8, mesh__data=2, mesh__sequence=4), 2) as children:
         ended, _, errors = codes(children)
     assert ended == [0] * 4, errors
     assert_equal_runs(tmp_path / "four", one, step=8)
@@ -162,7 +139,7 @@ def test_one_process_goes_on_from_the_checkpoint_of_two(two, one, command, tmp_p
 
 def test_a_signal_to_one_process_stops_both_at_one_step_and_resume_is_exact(two, command, tmp_path):
     run = tmp_path / "run"
-    with processes(2, command(run, **MESH)) as children:
+    with processes(2, command(run, **MESH), 4) as children:
         deadline = time.monotonic() + 60
         while not ((run / "metrics.jsonl").exists() and (run / "metrics.jsonl").read_bytes().count(b"\n") > 2):
             assert time.monotonic() < deadline and all(child.poll() is None for child in children)
@@ -173,7 +150,7 @@ def test_a_signal_to_one_process_stops_both_at_one_step_and_resume_is_exact(two,
     saved = max(int(path.name) for path in (run / "checkpoints").iterdir() if path.name.isdigit())
     assert f"stopped by SIGTERM at step {saved} of 16" in said[0]
     assert list(lines(run)) == list(range(saved))
-    with processes(2, command(run, **MESH)) as children:
+    with processes(2, command(run, **MESH), 4) as children:
         assert codes(children)[0] == [0, 0]
     assert lines(run) == lines(two) and lines(run, "eval/nll") == lines(two, "eval/nll")
     again, whole = weights(run), weights(two)
@@ -181,7 +158,7 @@ def test_a_signal_to_one_process_stops_both_at_one_step_and_resume_is_exact(two,
 
 
 def test_processes_that_disagree_are_refused_by_all(command, tmp_path):
-    with processes(2, command(tmp_path / "run"), [[], ["--config.seed=1"]]) as children:
+    with processes(2, command(tmp_path / "run"), 4, [[], ["--config.seed=1"]]) as children:
         ended, _, errors = codes(children)
     assert ended == [2, 2], errors
     assert all("disagree on their config" in error for error in errors)
@@ -270,9 +247,7 @@ def test_a_tpu_slice_is_told_by_its_variables(env, expected):
 
 @pytest.mark.parametrize("process", [0, 1])
 def test_processes_that_do_not_meet_end_with_one_line(process):
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{found.getsockname()[1]}"
+    address = f"127.0.0.1:{free_port()}"
     done = joined({hosts.NUMBER: "2", hosts.OWN: str(process), hosts.COORDINATOR: address})
     assert done.returncode == 1
     assert done.stderr == f"gptjax: process {process} of 2: not all processes met at {address} within 1 s\n"

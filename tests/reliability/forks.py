@@ -1,21 +1,25 @@
 """Commands in processes that are there at once: forked from one that has imported everything and started no backend.
 
 `python -m tests.reliability.forks` reads a line of JSON for each thing to do: {"words": the command's arguments, "env":
-variables, "errors": a file} starts one and is answered by its process id, {"wait": id} by its exit code (-n: signal n).
+variables, "errors": a file, "begun": a folder or ""} starts one and is answered by its process id, {"wait": id} by its
+exit code (-n: signal n).
 """
 
 import contextlib
+import functools
 import json
 import os
 import pathlib
-import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 from gptjax import cli
 from gptjax.commands import train
-from gptjax.training import hosts
+from gptjax.training import loop
+from gptjax.training.checkpoint import Checkpoints
+from tests.children import variables
 
 READY = train.run  # imported for its imports
 
@@ -29,12 +33,15 @@ class Forks:
         print(json.dumps(message), file=self.process.stdin, flush=True)
         return int(self.process.stdout.readline())
 
-    def start(self, words: list[str], n_processes: int, errors: pathlib.Path, n_devices: int = 1) -> list[int]:
-        """The ids of the processes of one run, with `n_devices` each; what they say goes to one file."""
-        flags = os.environ["XLA_FLAGS"].replace("device_count=8", f"device_count={n_devices}")
-        shared = {"XLA_FLAGS": flags, hosts.NUMBER: str(n_processes), hosts.COORDINATOR: f"127.0.0.1:{free_port()}"}
-        own = [shared | {hosts.OWN: str(process)} for process in range(n_processes)]
-        return [self.told({"words": words, "env": env, "errors": str(errors)}) for env in own]
+    def start(
+        self, words: list[str], n_processes: int, errors: pathlib.Path, n_devices: int = 1, begun: str = ""
+    ) -> list[int]:
+        """The ids of the processes of one run, with `n_devices` each; what they say goes to one file.
+
+        `begun` is a folder for a checkpoint of what the loop begins with.
+        """
+        shared = {"words": words, "errors": str(errors), "begun": begun}
+        return [self.told(shared | {"env": env}) for env in variables(n_processes, n_devices)]
 
     def wait(self, ids: list[int]) -> list[int]:
         return [self.told({"wait": pid}) for pid in ids]
@@ -47,13 +54,15 @@ def forks() -> Iterator[Forks]:
         yield Forks(process)  # it ends with its standard input, which `with` closes
 
 
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return found.getsockname()[1]
+def saving_first(folder: str, go_on: Callable, cfg: Any, state: Any, first_step: int, tools: Any) -> Any:
+    """The loop, once the state that it is given is saved from where it lies."""
+    keep = Checkpoints(folder, keep_last=99, keep_every=0)
+    keep.save(first_step, state, {}, None)
+    keep.close()
+    return go_on(cfg, state, first_step, tools)
 
 
-def child(words: list[str], env: dict[str, str], errors: str) -> None:
+def child(words: list[str], env: dict[str, str], errors: str, begun: str) -> None:
     """Never returns: the parent's loop is not the child's."""
     code = 1
     try:
@@ -62,6 +71,8 @@ def child(words: list[str], env: dict[str, str], errors: str) -> None:
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         os.dup2(out, 1)
         os.dup2(out, 2)
+        if begun:
+            loop.train = functools.partial(saving_first, begun, loop.train)
         code = cli.main(words)
     except SystemExit as error:
         code = error.code if isinstance(error.code, int) else 1

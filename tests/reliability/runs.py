@@ -1,19 +1,12 @@
 """Tiny whole runs for the draws: on the synthetic corpus, in this process or in several that share what is compiled."""
 
-import contextlib
 import json
-import os
 import pathlib
-import socket
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
 
 import pytest
 
 from gptjax import cli, mesh
-from gptjax.training import hosts
 from tests.tiny import mesh_of
 
 TINY = {
@@ -52,29 +45,6 @@ def alone(words: list[str]) -> int:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(mesh, "make", lambda cfg: mesh_of(1, 1, 1, 1))
         return cli.main(words)
-
-
-@contextlib.contextmanager
-def processes(n: int, words: list[str], program: tuple[str, ...] = ("-m", "gptjax.cli")) -> Iterator[list]:
-    """The command in n processes of one device each; none outlives the block."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port = found.getsockname()[1]
-    flags = os.environ["XLA_FLAGS"].replace("device_count=8", "device_count=1")
-    shared = {hosts.NUMBER: str(n), hosts.COORDINATOR: f"127.0.0.1:{port}", "XLA_FLAGS": flags}
-    env = os.environ | shared | {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
-    children = []
-    try:
-        for index in range(n):
-            pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-            run = [sys.executable, *program, *words]
-            children.append(subprocess.Popen(run, env=env | {hosts.OWN: str(index)}, **pipes))
-        yield children
-    finally:
-        for child in children:
-            if child.poll() is None:
-                child.kill()
-            child.communicate()
 
 
 def rows(workdir: pathlib.Path) -> list[dict]:

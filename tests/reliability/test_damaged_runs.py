@@ -7,6 +7,7 @@ import pytest
 from gptjax import cli
 from gptjax.training import checkpoint
 from gptjax.training.lock import RunLock
+from tests.reliability import runs
 from tests.reliability.forks import forks
 from tests.reliability.test_interruptions import TINY, lines
 
@@ -82,6 +83,18 @@ def test_a_second_job_is_refused_and_touches_nothing(damaged, train, capfd):
     assert said.count("\n") == 1 and "is training there; name another" in said
     assert checkpoint.steps(f"{damaged}/checkpoints") == [4, 8]
     first.close()
+
+
+def test_a_text_that_was_changed_is_refused_with_the_shard_named(tmp_path, capfd):
+    text = tmp_path / "a.txt"
+    keys = {"data__corpora": f"text:{text}", "save_every": 4}
+    text.write_text("".join(f"line {n} of the text\n" for n in range(200)))
+    assert runs.alone(runs.command(tmp_path / "run", tmp_path / "cache", n_steps=4, **keys)) == 0
+    text.write_text(text.read_text().replace("line 7 ", "lime 7 "))
+    capfd.readouterr()
+    assert runs.alone(runs.command(tmp_path / "run", tmp_path / "cache", n_steps=6, **keys)) == 2
+    said = capfd.readouterr().err
+    assert said.count("\n") == 1 and f"would differ: tokens-00000.bin of text:{text}/train was " in said
 
 
 @pytest.mark.prove

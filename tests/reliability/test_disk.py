@@ -7,14 +7,17 @@ import os
 import pathlib
 import shutil
 import subprocess
+import time
 import warnings
 
 import numpy as np
 import pytest
 
+from gptjax.data.batches import Prefetch
 from gptjax.runs.faults import StorageFailed, told_of_storage
 from gptjax.runs.log import Appended, LocalFileSystem
-from gptjax.training import checkpoint, integrity, loop
+from gptjax.training import checkpoint, integrity
+from gptjax.training.checkpoint import Checkpoints
 from tests.reliability.draws import draw
 from tests.reliability.test_interruptions import lines
 
@@ -81,6 +84,48 @@ def test_failing_disks_are_one_line_each(begun, train, tmp_path, capfd):
 
 
 @pytest.fixture
+def done(monkeypatch):
+    """The saves and updates of a run, in order; each update comes once the save before it is over, or has failed."""
+    did, under_way, save, batch_of = [], [], Checkpoints.save, Prefetch.__call__
+
+    def saved(self, step, *args):
+        did.append(f"save {step}")
+        save(self, step, *args)
+        under_way[:] = [self.manager]
+
+    def updated(self, step):
+        deadline = time.monotonic() + 30
+        while under_way and under_way[0].is_saving_in_progress() and time.monotonic() < deadline:
+            time.sleep(0.001)
+        did.append(f"update {step}")
+        return batch_of(self, step)
+
+    monkeypatch.setattr(Checkpoints, "save", saved)
+    monkeypatch.setattr(Prefetch, "__call__", updated)
+    return did
+
+
+@pytest.mark.parametrize("where", ["a save's manifest", "a save's commit"])
+def test_a_write_that_fails_behind_a_step_is_told_before_the_next(
+    where, begun, train, done, tmp_path, monkeypatch, capfd
+):
+    owner, name = PLACES[where]
+    real = getattr(owner, name)
+
+    def fails(path, *args):
+        if "/checkpoints/" in str(path):
+            raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+        return real(path, *args)
+
+    shutil.copytree(begun, tmp_path / "run")
+    monkeypatch.setattr(owner, name, fails)
+    capfd.readouterr()
+    assert train(tmp_path / "run", 12, 6) == 1
+    assert done == ["update 4", "update 5", "save 6", "update 6"]
+    assert f"{tmp_path}/run/checkpoints/6 cannot be written: Input/output error" in capfd.readouterr().err
+
+
+@pytest.fixture
 def small_disk(tmp_path):
     """A file system of 3 MB of its own."""
     folder = tmp_path / "disk"
@@ -92,19 +137,18 @@ def small_disk(tmp_path):
     subprocess.run(["umount", str(folder)], check=True)
 
 
-def test_a_disk_that_fills_up_is_told_at_the_next_step_and_then_goes_on(small_disk, begun, train, capfd, monkeypatch):
+def test_a_disk_that_fills_up_is_told_before_the_next_step_and_then_goes_on(small_disk, begun, train, done, capfd):
     run = small_disk / "run"
     shutil.copytree(begun, run)
-    filler, steps, real = small_disk / "filler", [], loop.Lines.read_late
+    filler = small_disk / "filler"
     filler.write_bytes(bytes(os.statvfs(small_disk).f_bavail * os.statvfs(small_disk).f_frsize - 60_000))
-    monkeypatch.setattr(loop.Lines, "read_late", lambda self: (steps.append(1), real(self))[1])
     capfd.readouterr()
     assert train(run, 400, 5) == 1
     said = capfd.readouterr().err
     assert said.count("\n") == 1 and "cannot be written: No space left on device; free some space there" in said
-    assert len(steps) < 395 and checkpoint.verified(f"{run}/checkpoints", max(checkpoint.steps(f"{run}/checkpoints")))
+    assert done == ["update 4", "save 5", "update 5"]
+    assert checkpoint.verified(f"{run}/checkpoints", max(checkpoint.steps(f"{run}/checkpoints")))
     filler.unlink()
-    monkeypatch.undo()
     assert train(run, 8, 4) == 0 and sorted(lines(run))[:8] == list(range(8))
 
 

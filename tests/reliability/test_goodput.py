@@ -6,6 +6,7 @@ import time
 import pytest
 
 from gptjax.runs import clock, log
+from tests.children import processes
 from tests.reliability import runs
 
 
@@ -13,13 +14,13 @@ def test_the_seconds_of_a_run_that_was_killed_add_up(tmp_path):
     """Wall time as it is seen from outside, from the start of the first process to the end of the second."""
     words = runs.command(tmp_path / "run", tmp_path / "cache", n_steps=2000, save_every=40, log_every=3, eval_every=90)
     began = time.time()
-    with runs.processes(1, words) as (child,):
+    with processes(1, words) as (child,):
         runs.wait_for_lines(tmp_path / "run", 30, [child])
         child.send_signal(signal.SIGKILL)
         child.wait(60)
         killed = time.time()
     begun_anew = time.time()
-    with runs.processes(1, words) as (child,):
+    with processes(1, words) as (child,):
         runs.wait_for_lines(tmp_path / "run", 60, [child])
         child.send_signal(signal.SIGTERM)
         assert child.wait(60) == 75
@@ -50,7 +51,7 @@ sys.exit(cli.main())
 
 def test_a_run_whose_data_hangs_ends_with_the_stacks_in_its_directory(tmp_path):
     words = runs.command(tmp_path / "run", tmp_path / "cache", stuck_after_s=1, save_every=4)
-    with runs.processes(1, words, ("-c", STUCK)) as (child,):
+    with processes(1, words, program=("-c", STUCK)) as (child,):
         error = child.communicate(timeout=120)[1]
         assert child.returncode == 1
     assert "gptjax: stuck in data for" in error and "in store_that_hangs" in error

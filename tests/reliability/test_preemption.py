@@ -8,6 +8,7 @@ import time
 import pytest
 
 from gptjax.training import checkpoint
+from tests.children import processes
 from tests.reliability import runs
 from tests.reliability.draws import draw
 
@@ -27,7 +28,7 @@ def preempted(folder):
 
     def outcome(rng, i):
         before = checkpoint.latest(f"{run}/checkpoints") or 0
-        with runs.processes(2, words) as children:
+        with processes(2, words) as children:
             runs.wait_for_lines(run, before + 1 + int(rng.integers(60)), children)
             time.sleep(float(rng.random()) * 0.1)
             children[rng.integers(2)].send_signal((signal.SIGTERM, signal.SIGINT)[i % 4 == 3])
@@ -63,7 +64,8 @@ def bereaved(folder):
 
     def outcome(rng, i):
         words = runs.command(folder / f"run{i}", folder / "cache", **LONG)
-        with runs.processes(2, words) as children:
+        with processes(2, words) as children:
+            assert children[0].stdout is not None
             said = children[0].stdout.readline()  # the first, once both have opened everything
             time.sleep(float(rng.random()) * 8)
             which = int(rng.integers(2))
@@ -94,17 +96,17 @@ def stopped_early(folder):
     """A run told to stop while it opens, compiles, restores or takes its first steps; then begun again."""
     keys = {"n_steps": 30, "save_every": 10, "model__dropout": 0.1}
     whole = folder / "whole"
-    with runs.processes(1, runs.command(whole, folder / "cache", **keys)) as (child,):
+    with processes(1, runs.command(whole, folder / "cache", **keys)) as (child,):
         assert child.wait(120) == 0
 
     def outcome(rng, i):
         run = folder / f"run{i}"
         words = runs.command(run, folder / "cache", **keys)
-        with runs.processes(1, words) as (child,):
+        with processes(1, words) as (child,):
             time.sleep(float(rng.random()) * 8)
             child.send_signal(signal.SIGTERM)
             code = child.wait(120)
-        with runs.processes(1, words) as (child,):
+        with processes(1, words) as (child,):
             again = child.wait(120)
         if code not in (75, -signal.SIGTERM, 0) or again != 0:
             return f"exit {code}, then {again}"

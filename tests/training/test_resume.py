@@ -6,7 +6,7 @@ import pytest
 
 from gptjax import config
 from gptjax.config import BadInput
-from gptjax.training.resume import check_resume
+from gptjax.training.resume import check_fingerprints, check_resume
 
 
 def resume(changes: dict, change_optimizer: bool = False) -> dict:
@@ -75,3 +75,27 @@ def test_every_forbidden_key_is_named_and_no_permitted_one():
 def test_a_key_that_only_one_side_knows_is_a_difference():
     with pytest.raises(BadInput, match="model.new was absent, is now 1"):
         resume({"model.new": 1})
+
+
+SAVED = {"tokenizer": "t", "data": {"a/train": ["11" * 32, "22" * 32], "a/valid": ["33" * 32]}}
+
+
+@pytest.mark.parametrize(
+    "changes, words",
+    [
+        ({"a/train": ["11" * 32, "44" * 32]}, "tokens-00001.bin of a/train was 222222222222, is now 444444444444"),
+        ({"a/train": ["11" * 32]}, "tokens-00001.bin of a/train was 222222222222, is now absent"),
+        ({"a/valid": ["33" * 32, "55" * 32]}, "tokens-00001.bin of a/valid was absent, is now 555555555555"),
+        ({"b/train": ["66" * 32]}, "tokens-00000.bin of b/train was absent, is now 666666666666"),
+    ],
+)
+def test_changed_data_names_the_first_shard_that_differs(changes, words):
+    check_fingerprints(SAVED, SAVED, run="runs/a")
+    with pytest.raises(BadInput, match=f"resume of runs/a: the data has changed since it was saved, .*: {words}"):
+        check_fingerprints(SAVED, SAVED | {"data": SAVED["data"] | changes}, run="runs/a")
+
+
+def test_a_changed_tokenizer_is_named_and_no_shard():
+    changed = {"tokenizer": "u", "data": {"a/train": ["77" * 32]}}
+    with pytest.raises(BadInput, match="the tokenizer has changed since it was saved, its ids .* text; start"):
+        check_fingerprints(SAVED, changed, run="runs/a")

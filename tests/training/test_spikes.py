@@ -94,7 +94,7 @@ def spiking(monkeypatch):
 
 
 def stopped_after(n):
-    """What stands for `hosts.together`: tells the loop to stop when it asks for the n-th time."""
+    """What stands for `rounds.together`: tells the loop to stop when it asks for the n-th time."""
     asked = iter(range(n - 1))
     return lambda stop: lambda: next(asked, None) is None
 
@@ -120,7 +120,7 @@ def test_a_run_that_spikes_is_the_same_however_often_it_is_interrupted(
     keys = KEYS | {"spike__action": action}
     assert runs.alone(runs.command(whole, tmp_path / "cache", **keys)) == 0
     with monkeypatch.context() as patch:
-        patch.setattr(train.hosts, "together", stopped_after(14))
+        patch.setattr(train.rounds, "together", stopped_after(14))
         assert runs.alone(runs.command(cut, tmp_path / "cache", **keys)) == 75
     assert runs.alone(runs.command(cut, tmp_path / "cache", **keys)) == 0
 
