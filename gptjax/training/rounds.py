@@ -20,7 +20,7 @@ def together(stop: Stop) -> Callable[[], bool]:
     """
     if jax.process_count() == 1:
         return stop
-    words = [one_each(word) for word in range(len(REASONS))]
+    words = [one_each(word, placed("all")) for word in range(len(REASONS))]
     largest = jax.jit(lambda words_D: jnp.max(words_D, keepdims=True), out_shardings=placed(None))
     under_way: list[jax.Array] = []
 
@@ -41,10 +41,10 @@ def shared() -> Callable[[int], Callable[[], Sequence[int]]]:
     if jax.process_count() == 1:
         return lambda number: lambda: [number]
     everywhere = jax.jit(lambda numbers_D: numbers_D, out_shardings=placed(None))
-    of_process = [device.process_index for device in jax.devices()]
+    each, of_process = placed("all"), [device.process_index for device in jax.devices()]
 
     def send(number: int) -> Callable[[], Sequence[int]]:
-        sent = everywhere(one_each(number))
+        sent = everywhere(one_each(number, each))
         return lambda: list(dict(zip(of_process, np.asarray(sent).tolist(), strict=True)).values())
 
     return send
@@ -54,7 +54,7 @@ def placed(axis: str | None) -> NamedSharding:
     return NamedSharding(Mesh(np.array(jax.devices()), ("all",)), PartitionSpec(axis))
 
 
-def one_each(number: int) -> jax.Array:
+def one_each(number: int, each: NamedSharding) -> jax.Array:
     """An array with a number of this process at each of its devices, and those of the others at theirs."""
     numbers_D = np.full(jax.device_count(), number, np.uint32)
-    return jax.make_array_from_callback(numbers_D.shape, placed("all"), lambda index: numbers_D[index])
+    return jax.make_array_from_callback(numbers_D.shape, each, lambda index: numbers_D[index])
