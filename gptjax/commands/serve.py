@@ -1,5 +1,6 @@
 """`gptjax serve`: a model behind OpenAI's interface, for whoever knows its token."""
 
+import contextlib
 import hashlib
 import logging
 import os
@@ -9,6 +10,7 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import jax
@@ -18,6 +20,15 @@ from gptjax.generation import decode, weights
 from gptjax.generation.dialogue import Dialogue
 from gptjax.training import source
 from gptjax.training.source import Source
+
+try:
+    import uvicorn
+
+    from gptjax.serving import app, door
+    from gptjax.serving.endpoint import Service
+    from gptjax.serving.scheduler import Scheduler
+except ImportError as error:
+    raise BadInput(f"serve needs pip install 'gptjax[serve]' ({error.name} is missing)") from error
 
 TOKEN = "GPTJAX_TOKEN"
 CONNECTIONS = 1024  # at once, of which each is a file
@@ -50,61 +61,75 @@ LIMITS = {  # least and most
 
 def run(asked: Asked) -> int:
     """Serves until SIGTERM or SIGINT, then finishes what is under way; returns the exit code. Raises BadInput."""
-    try:
-        import uvicorn
+    check(asked)
+    with listen(asked.host, asked.port) as listening:
+        return serve(asked, listening)
 
-        from gptjax.serving import app, door
-        from gptjax.serving.endpoint import Service
-        from gptjax.serving.scheduler import Scheduler
-    except ImportError as error:
-        raise BadInput(f"serve needs pip install 'gptjax[serve]' ({error.name} is missing)") from error
-    check(asked, loopback=door.is_loopback(asked.host))
-    listening = listen(asked.host, asked.port)
-    given = source.open_run(asked.folder)
-    if asked.context > given.cfg.model.context:
-        raise BadInput(f"--context={asked.context}: must be at most model.context={given.cfg.model.context}")
-    writer = decode.writer(given.params, given.cfg.model, asked.precision)
-    scheduler = Scheduler(writer, given.tokenizer, asked.context or given.cfg.model.context, asked.max_queue)
-    service = Service(
-        name=asked.model or pathlib.PurePosixPath(given.run).name,
-        fingerprint=fingerprint(given, asked.precision),
-        created=int(time.time()),
-        tokenizer=given.tokenizer,
-        dialogue=Dialogue(given.tokenizer, given.chat),
-        scheduler=scheduler,
-        most_bytes=asked.max_body,
-        most_seconds=asked.timeout,
-    )
-    made = app.make(service, asked.secret())
-    scheduler.warm()
-    server = uvicorn.Server(
-        uvicorn.Config(
-            made,
-            log_config=None,
-            access_log=False,
-            lifespan="off",
-            server_header=False,
-            limit_concurrency=CONNECTIONS,
-            timeout_graceful_shutdown=int(asked.timeout) + SECONDS_TO_SEND,
-        )
-    )
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)
-    print(f"{service.name}: {address(listening)} ({'with a token' if asked.secret() else 'no token'})", flush=True)
-    print(f"chat page {address(listening)}/, OpenAI's interface {address(listening)}/v1; Ctrl-C ends", flush=True)
-    engine = threading.Thread(target=scheduler.run, name="engine")
-    engine.start()
+
+def serve(asked: Asked, listening: socket.socket) -> int:
+    service = opened(asked)
+    service.scheduler.warm()
+    server = make_server(service, asked.secret(), asked.timeout)
+    here = address(listening)
+    print(f"{service.name}: {here}/v1 for OpenAI's clients ({'with a token' if asked.secret() else 'no token'})")
+    print(f"chat page: {here}/ ; Ctrl-C ends", flush=True)
     before = {number: signal.signal(number, lambda *_: None) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
-        server.run(sockets=[listening])  # which raises the signal that ended it once more, for the handler above
+        with working(service):
+            server.run(sockets=[listening])  # at its end it raises its signal once more, for the handlers above
     finally:
-        scheduler.close()
-        engine.join()
         for number, handler in before.items():
             signal.signal(number, handler)
     return 0
 
 
-def check(asked: Asked, loopback: bool) -> None:
+def opened(asked: Asked) -> Service:
+    """The model, ready to write. Raises BadInput."""
+    given = source.open_run(asked.folder)
+    context = given.cfg.model.context
+    if asked.context > context:
+        raise BadInput(f"--context={asked.context}: must be at most model.context={context}")
+    writer = decode.writer(given.params, given.cfg.model, asked.precision)
+    return Service(
+        name=asked.model or pathlib.PurePosixPath(given.run).name,
+        fingerprint=fingerprint(given, asked.precision),
+        created=int(time.time()),
+        tokenizer=given.tokenizer,
+        dialogue=Dialogue(given.tokenizer, given.chat),
+        scheduler=Scheduler(writer, given.tokenizer, asked.context or context, asked.max_queue),
+        most_bytes=asked.max_body,
+        most_seconds=asked.timeout,
+    )
+
+
+def make_server(service: Service, token: str | None, timeout: float) -> uvicorn.Server:
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    return uvicorn.Server(
+        uvicorn.Config(
+            app.make(service, token),
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            server_header=False,
+            limit_concurrency=CONNECTIONS,
+            timeout_graceful_shutdown=int(timeout) + SECONDS_TO_SEND,
+        )
+    )
+
+
+@contextlib.contextmanager
+def working(service: Service) -> Iterator[None]:
+    """The engine's thread, which ends when nothing is left to write."""
+    engine = threading.Thread(target=service.scheduler.run, name="engine")
+    engine.start()
+    try:
+        yield
+    finally:
+        service.scheduler.close()
+        engine.join()
+
+
+def check(asked: Asked) -> None:
     """Raises BadInput for flags that cannot be, before anything is opened."""
     for flag, (least, most) in LIMITS.items():
         number = getattr(asked, flag)
@@ -115,7 +140,7 @@ def check(asked: Asked, loopback: bool) -> None:
     secret, where = asked.secret(), "--token" if asked.token is not None else TOKEN
     if secret is not None and not (secret.isascii() and secret.isprintable() and secret and " " not in secret):
         raise BadInput(f"{where}: must be printable ASCII without spaces, at least one character")
-    if secret is None and not loopback:
+    if secret is None and not door.is_loopback(asked.host):
         raise BadInput(f"--host={asked.host}: others could reach it, so it needs a token: set {TOKEN}, or --token")
 
 

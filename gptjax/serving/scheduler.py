@@ -61,7 +61,7 @@ class Job:
         self.growing = Growing(tokenizer, asked.stops)
         self.ids: list[int] = []
         self.tokens: list[Token] = []
-        self.told = 0  # tokens
+        self.text, self.told = "", 0  # text that nobody was told yet, and tokens that somebody was
         self.cancelled = False  # set by anybody
 
     def add(self, ids: Sequence[int], nats: Sequence[float], likeliest: Likeliest) -> bool:
@@ -75,14 +75,15 @@ class Job:
         full = at_end or len(self.ids) >= self.asked.n_tokens
         if not (full or self.asked.stops or self.asked.streamed):
             return False
-        text = self.growing.grow(self.ids, finished=full)
+        self.text += self.growing.grow(self.ids, finished=full)
         ended = full or self.growing.stopped
-        if ended or (self.asked.streamed and text):
+        if ended or (self.asked.streamed and self.text):
             finish = ("stop" if at_end or self.growing.stopped else "length") if ended else None
             whole = self.tokens[self.told : self.growing.n_tokens]
             self.told = self.growing.n_tokens
             shown = whole[:-1] if whole and whole[-1].id == self.end else whole
-            self.tell(Piece(text, shown, self.growing.n_tokens, finish))
+            self.tell(Piece(self.text, shown, self.growing.n_tokens, finish))
+            self.text = ""
         return ended
 
 
