@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Array
 
 from gptjax.data.tokenizers import Tokenizer
-from gptjax.generation import scoring
+from gptjax.generation import engine, scoring
 from gptjax.generation.completion import Growing
 from gptjax.generation.decode import Writer
 from gptjax.generation.engine import NONE, Engine, Likeliest, Text
@@ -129,9 +129,16 @@ class Scheduler:
             self.changed.notify()
 
     def run(self) -> None:
-        while self.wait():
+        """Until `close`. While nobody asks for anything it compiles what prompts of other lengths will need."""
+        lengths = sorted({engine.bucket(n, self.context) for n in range(1, self.context)}, reverse=True)
+        while lengths or self.wait():
             try:
-                self.turn()
+                if self.waiting or self.rows:
+                    self.turn()
+                elif self.closing:
+                    return
+                else:
+                    self.read(min(lengths.pop(), self.context - 1))
             except Exception as error:  # of XLA or of memory; the state of the rows may be lost with it
                 self.fail(error)
 
@@ -204,8 +211,11 @@ class Scheduler:
         self.engine = Engine(self.writer.packed, self.writer.machine, self.context)
 
     def warm(self) -> None:
-        """Compiles what every text needs, before anybody waits for it."""
-        text = Text([0], 2, (0, 0), NONE, Sampling(), [0], ())
-        self.engine.admit(0, text)
+        """Compiles a step, before anybody waits for it."""
+        self.read(1)
         self.engine.advance(1, False)
+
+    def read(self, n: int) -> None:
+        """A prompt of n tokens that nobody asked for."""
+        self.engine.admit(0, Text([0] * n, 1, (0, 0), NONE, Sampling(), [0], ()))
         self.engine.release(0)
