@@ -34,12 +34,14 @@ def writer(given):
 
 
 @pytest.fixture
-def talk(given, writer):
-    """A dialogue, whose notes are kept in a list."""
-    notes = []
-    made = chat.Talk(writer, Dialogue(given.tokenizer, {}), ASKED, notes.append)
-    made.notes = notes
-    return made
+def notes():
+    """What a dialogue says beside its answers."""
+    return []
+
+
+@pytest.fixture
+def talk(given, writer, notes):
+    return chat.Talk(writer, Dialogue(given.tokenizer, {}), ASKED, notes.append)
 
 
 def hear(talk, *lines):
@@ -77,14 +79,14 @@ def test_what_is_wrong_with_a_line_is_said_beside_the_answers(piped):
     ]
 
 
-def test_what_was_said_is_seen_until_it_is_reset(talk, capsys):
+def test_what_was_said_is_seen_until_it_is_reset(talk, notes, capsys):
     hear(talk, "hello", "how are you")
     assert [message.content for message in talk.said[1::2]] == ["hello, how are you?", "I am well."]
     hear(talk, "/reset", "how are you")
-    assert len(talk.said) == 2 and talk.notes == ["(forgotten)"]
+    assert len(talk.said) == 2 and notes == ["(forgotten)"]
 
 
-def test_the_oldest_messages_make_room_and_the_system_text_stays(talk, capsys, monkeypatch):
+def test_the_oldest_messages_make_room_and_the_system_text_stays(talk, notes, capsys, monkeypatch):
     prompts, write = [], talk.writer.write
 
     def listening(asked, **keys):
@@ -97,14 +99,14 @@ def test_the_oldest_messages_make_room_and_the_system_text_stays(talk, capsys, m
     assert all(len(prompt) <= 128 - 40 for prompt in prompts)
     assert all(f"User: hello {number}\nAssistant:" in prompt for number, prompt in enumerate(prompts))
     assert f"Assistant: {talk.said[1].content}\nUser: hello 1" in prompts[1]
-    assert "hello 0" not in prompts[3] and any(note.startswith("(the oldest messages are") for note in talk.notes)
+    assert "hello 0" not in prompts[3] and any(note.startswith("(the oldest messages are") for note in notes)
     assert len(talk.said) == 8  # which /save writes
 
 
-def test_a_temperature_is_taken_from_then_on(talk, capsys):
+def test_a_temperature_is_taken_from_then_on(talk, notes, capsys):
     hear(talk, "hello", "/reset", "/temp 30", "hello")
     first, second = capsys.readouterr().out.splitlines()[:2]
-    assert first == "hello, how are you?" != second and "(temperature 30)" in talk.notes
+    assert first == "hello, how are you?" != second and "(temperature 30)" in notes
 
 
 def test_answers_of_one_seed_are_the_same_in_the_next_session(given, writer):
@@ -125,9 +127,9 @@ def test_what_was_said_is_saved_once(talk, tmp_path, capsys):
         hear(talk, f"/save {tmp_path}/said.json")
 
 
-def test_help_lists_every_command(talk):
+def test_help_lists_every_command(talk, notes):
     hear(talk, "/help")
-    assert [note.split()[0] for note in talk.notes] == ["/reset", "/system", "/temp", "/save", "/help"]
+    assert [note.split()[0] for note in notes] == ["/reset", "/system", "/temp", "/save", "/help"]
 
 
 def test_ctrl_c_ends_the_answer_and_not_the_dialogue(talk, capsys):

@@ -2,6 +2,7 @@
 
 import asyncio
 import concurrent.futures
+from typing import Any
 
 import jax
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 import gptjax
 from gptjax import loaded
 
-HELLO = [{"role": "user", "content": "hello"}]
+HELLO: Any = [{"role": "user", "content": "hello"}]
 DRAWN = {
     "model": "talker",
     "prompt": "User: ",

@@ -10,6 +10,7 @@ import sys
 
 import httpx2
 import pytest
+from starlette.applications import Starlette
 
 from gptjax import cli
 from gptjax.commands import serve
@@ -23,11 +24,12 @@ def started(*flags, **variables):
     command = [sys.executable, "-m", "gptjax.cli", "serve", "--port=0", *flags]
     env = os.environ | {"GLIBC_TUNABLES": "", **variables}
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env) as server:
+        assert server.stdout is not None
         try:
             lines = [server.stdout.readline() for _ in range(2)]
             url = re.search(r"http://[\d.]+:\d+", "".join(lines))
             assert url is not None, lines + server.stdout.readlines()
-            yield server, url[0], lines
+            yield server, server.stdout, url[0], lines
         finally:
             server.kill()
 
@@ -36,14 +38,14 @@ def test_sigterm_lets_what_is_under_way_end(talker):
     """Another request, a new one, is no longer taken; the token is in no line of the log."""
     ask = {"prompt": "User: ", "max_tokens": 120, "temperature": 0, "stream": True}
     headers = {"Authorization": f"Bearer {TOKEN}"}
-    with started(f"--from={talker}", GPTJAX_TOKEN=TOKEN) as (server, url, lines):
+    with started(f"--from={talker}", GPTJAX_TOKEN=TOKEN) as (server, stdout, url, lines):
         with httpx2.stream("POST", f"{url}/v1/completions", json=ask, headers=headers, timeout=60) as answer:
             parts = answer.iter_text()
             first = next(parts)
             server.send_signal(signal.SIGTERM)
             rest = "".join(parts)
         assert "[DONE]" not in first and rest.endswith("data: [DONE]\n\n") and '"finish_reason": "length"' in rest
-        output = "".join(lines) + server.stdout.read()
+        output = "".join(lines) + stdout.read()
         assert server.wait(20) == 0
         with pytest.raises(httpx2.ConnectError):
             httpx2.get(f"{url}/health")
@@ -111,5 +113,5 @@ def test_the_tokens_are_compared_without_telling_where_they_differ(monkeypatch):
 
     compared = []
     monkeypatch.setattr(door.hmac, "compare_digest", lambda *both: compared.append(both) or True)
-    door.Door(lambda *_: None, TOKEN).check(door.Headers({"authorization": "Bearer x"}), "/v1/models")
+    door.Door(Starlette(), TOKEN).check(door.Headers({"authorization": "Bearer x"}), "/v1/models")
     assert compared == [(b"x", TOKEN.encode())]
