@@ -22,6 +22,8 @@ from gptjax.generation.sampling import Sampling
 
 EVERY = 4  # steps between two looks at who waits, who left and what text stops, where nobody watches a text grow
 
+QUIET_S = 3.0  # without a request, after which a program is compiled that nobody asked for yet
+
 
 class Asked(NamedTuple):
     """One text that somebody wants."""
@@ -130,21 +132,20 @@ class Scheduler:
 
     def run(self) -> None:
         """Until `close`. While nobody asks for anything it compiles what prompts of other lengths will need."""
-        lengths = sorted({engine.bucket(n, self.context) for n in range(1, self.context)}, reverse=True)
-        while lengths or self.wait():
+        cold = sorted({engine.bucket(n, self.context) for n in range(1, self.context)}, reverse=True)
+        while not self.closing or self.waiting or self.rows:
             try:
-                if self.waiting or self.rows:
+                if self.wait(QUIET_S if cold else None):
                     self.turn()
-                elif self.closing:
-                    return
-                else:
-                    self.read(min(lengths.pop(), self.context - 1))
+                elif cold:
+                    self.read(min(cold.pop(), self.context - 1))
             except Exception as error:  # of XLA or of memory; the state of the rows may be lost with it
                 self.fail(error)
 
-    def wait(self) -> bool:
+    def wait(self, seconds: float | None) -> bool:
+        """Whether there is something to do, for which it waits."""
         with self.changed:
-            self.changed.wait_for(lambda: self.closing or self.waiting or self.rows)
+            self.changed.wait_for(lambda: self.closing or self.waiting or self.rows, seconds)
             return bool(self.waiting or self.rows)
 
     def turn(self) -> None:

@@ -141,18 +141,19 @@ def test_a_failure_of_the_engine_is_told_and_the_next_text_is_written(stream, ti
     assert capfd.readouterr().err == "gptjax: 1 texts were lost: RuntimeError: RESOURCE_EXHAUSTED: of a test\n"
 
 
-def test_texts_that_end_make_room_while_others_go_on(tight):
-    """Twice as many texts as rows, of different lengths: the rows are taken over one by one, not all at once."""
-    scheduler = tight.service.scheduler
-    seen, advance = [], scheduler.engine.advance
-    with pytest.MonkeyPatch.context() as patch, concurrent.futures.ThreadPoolExecutor(ROWS + 2) as pool:
-        patch.setattr(
-            scheduler.engine,
-            "advance",
-            lambda *words: seen.append(set(map(id, scheduler.rows.values()))) or advance(*words),
-        )
-        ask = lambda n: httpx2.post(f"{tight.url}/v1/completions", json=ASK | {"max_tokens": 20 + 5 * n})
-        assert {answer.status_code for answer in pool.map(ask, range(ROWS + 2))} == {200}
+def test_texts_that_end_make_room_while_others_go_on(held):
+    """Two texts more than rows, of different lengths: rows are taken over one by one, not all at once."""
+    served, go = held
+    scheduler, seen = served.service.scheduler, []
+    ask = lambda n: httpx2.post(f"{served.url}/v1/completions", json=ASK | {"max_tokens": 20 + 5 * n}, timeout=60)
+    with concurrent.futures.ThreadPoolExecutor(ROWS + 2) as pool, pytest.MonkeyPatch.context() as patch:
+        answers = [pool.submit(ask, n) for n in range(ROWS + 2)]
+        until(lambda: n_texts(served) == ROWS + 2)
+        advance = scheduler.engine.advance
+        look = lambda: seen.append(set(map(id, scheduler.rows.values())))
+        patch.setattr(scheduler.engine, "advance", lambda *words: look() or advance(*words))
+        go.set()
+        assert {answer.result().status_code for answer in answers} == {200}
     full = [jobs for jobs in seen if len(jobs) == ROWS]
     assert any(0 < len(jobs & other) < ROWS for jobs, other in zip(full, full[1:], strict=False))
 
