@@ -177,8 +177,10 @@ def test_on_a_terminal_lines_are_edited_and_ctrl_d_ends(talker):
         os.close(theirs)
         try:
             screen = read_until(ours, ">", after="the dialogue")
-            os.write(ours, b"nonsense\x03")
-            screen += read_until(ours, ">", after="nonsense")
+            os.write(ours, b"Z")
+            screen += read_until(ours, "Z")
+            os.write(ours, b"\x03")
+            screen += read_until(ours, ">")
             os.write(ours, b"hellp\x7fo\r")
             screen += read_until(ours, "how are you?")
             os.write(ours, b"\x04")

@@ -186,3 +186,22 @@ def test_options_beyond_openais_are_served_as_extra_fields(client):
     one = client.completions.create(**DRAWN | {"extra_body": {"top_k": 1}}, seed=1).choices[0].text
     likeliest = client.completions.create(**DRAWN | {"temperature": 0}).choices[0].text
     assert one == likeliest != plain
+
+
+@pytest.mark.prove
+def test_five_hundred_requests_of_sixteen_clients_meet_no_error(served, client):
+    """Whole and streamed, with and without stop strings; each text is the one that its request gets alone."""
+
+    def ask(number, client):
+        keys = DRAWN | {"seed": number % 40, "max_tokens": 1 + number % 60, "stop": "you" if number % 3 else None}
+        if number % 2:
+            return streamed(client.completions.create(**keys, stream=True))[0][0]
+        return client.completions.create(**keys).choices[0].text
+
+    def talk(first):
+        with served.client() as client:
+            return {number: ask(number, client) for number in range(first, 500, 16)}
+
+    with concurrent.futures.ThreadPoolExecutor(16) as pool:
+        together = {number: text for texts in pool.map(talk, range(16)) for number, text in texts.items()}
+    assert together == {number: ask(number, client) for number in range(500)}
