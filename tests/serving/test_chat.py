@@ -182,7 +182,7 @@ def test_on_a_terminal_lines_are_edited_and_ctrl_d_ends(talker):
             os.write(ours, b"\x03")
             screen += read_until(ours, ">")
             os.write(ours, b"hellp\x7fo\r")
-            screen += read_until(ours, "how are you?")
+            screen += read_until(ours, ">", after="how are you?")
             os.write(ours, b"\x04")
             assert process.wait(20) == 0
         finally:
