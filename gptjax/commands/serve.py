@@ -120,13 +120,22 @@ def make_server(service: Service, token: str | None, timeout: float) -> uvicorn.
 @contextlib.contextmanager
 def working(service: Service) -> Iterator[None]:
     """The engine's thread, which ends when nothing is left to write."""
-    engine = threading.Thread(target=service.scheduler.run, name="engine")
+    engine = threading.Thread(target=work, args=(service.scheduler,), name="engine")
     engine.start()
     try:
         yield
     finally:
         service.scheduler.close()
         engine.join()
+
+
+def work(scheduler: Scheduler) -> None:
+    try:
+        scheduler.run()
+    except Exception as error:  # not even new rows can be made, so nobody would be answered any more
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:500]
+        print(f"gptjax: the engine cannot go on: {reason}", file=sys.stderr, flush=True)
+        os._exit(1)
 
 
 def check(asked: Asked) -> None:

@@ -14,6 +14,7 @@ from starlette.applications import Starlette
 
 from gptjax import cli
 from gptjax.commands import serve
+from gptjax.serving.scheduler import Scheduler
 
 TOKEN = "a-token-that-nobody-prints"
 
@@ -106,6 +107,15 @@ def test_a_missing_package_names_the_extra(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "starlette.applications", None)
     monkeypatch.delattr("gptjax.commands.serve", raising=False)
     assert "serve needs pip install 'gptjax[serve]'" in refused(capsys, "--port=0")
+
+
+def test_a_server_without_an_engine_ends(monkeypatch, capsys):
+    """With the code that says to try again."""
+    codes = []
+    monkeypatch.setattr(os, "_exit", codes.append)
+    monkeypatch.setattr(Scheduler, "run", lambda self: [][0])
+    serve.work(Scheduler.__new__(Scheduler))
+    assert codes == [1] and "the engine cannot go on: IndexError" in capsys.readouterr().err
 
 
 def test_the_tokens_are_compared_without_telling_where_they_differ(monkeypatch):
