@@ -2,6 +2,7 @@
 
 import contextlib
 import threading
+import time
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -64,6 +65,13 @@ def serving(asked: serve.Asked) -> Iterator[Served]:
         finally:
             server.should_exit = True
             thread.join()
+
+
+def until(true, seconds=10):
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 @pytest.fixture(scope="session")

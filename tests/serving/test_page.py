@@ -1,12 +1,12 @@
 """The chat page in a real browser, without a window."""
 
 import shutil
-import time
+import threading
 
 import pytest
 from playwright.sync_api import expect, sync_playwright
 
-from tests.serving.conftest import FLAGS, serving
+from tests.serving.conftest import FLAGS, serving, until
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FLAGS_OF_CHROMIUM = [
@@ -75,20 +75,20 @@ def test_a_dialogue_goes_on_with_what_was_said(talk):
 
 
 def test_an_answer_is_shown_as_it_grows_and_can_be_stopped(talk, served, monkeypatch):
-    scheduler, steps = served.service.scheduler, []
+    """Four steps after the first token, which is a blank, the engine waits until the answer is stopped."""
+    scheduler, steps = served.service.scheduler, threading.Semaphore(4)
     advance = scheduler.engine.advance
-
-    def slowly(*words):
-        steps.append(time.sleep(0.1))
-        return advance(*words)
-
-    monkeypatch.setattr(scheduler.engine, "advance", slowly)
+    monkeypatch.setattr(scheduler.engine, "advance", lambda *words: steps.acquire(timeout=20) and advance(*words))
     say(talk, "hello")
     expect(answer(talk)).to_have_text("hell")
+    (job,) = scheduler.rows.values()
     talk.get_by_role("button", name="Stop").click()
     expect(talk.get_by_text("stopped")).to_be_visible()
     expect(talk.get_by_role("button", name="Send")).to_be_visible()
-    assert len(steps) < 15
+    until(lambda: job.cancelled)
+    steps.release(100)
+    until(lambda: not scheduler.rows)
+    assert len(job.ids) < 10
 
 
 def test_settings_are_sent(talk):

@@ -11,7 +11,7 @@ import openai
 import pytest
 
 from gptjax.generation import engine
-from tests.serving.conftest import FLAGS, serving
+from tests.serving.conftest import FLAGS, serving, until
 
 ASK = {"model": "talker", "prompt": "User: ", "max_tokens": 100, "temperature": 0}
 ROWS = engine.ROWS
@@ -49,13 +49,6 @@ def holding(served):
         finally:
             go.set()
             until(lambda: not n_texts(served))
-
-
-def until(true, seconds=10):
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def n_texts(served):
