@@ -9,7 +9,7 @@ Wall time, final loss: never run. `gptjax plan --config=configs/gpt2_1b5.py --to
 
 | v5e:16x16 | |
 |---|---|
-| memory of a chip | 0.38 + 1.71 of 16 GiB |
+| memory of a chip | 0.38 + 1.40 of 16 GiB |
 | gathered, scattered, summed by a chip in a step | 12, 5, 4.4 GB |
 | ESTIMATE, Pallas kernels and network left out | 0.46 s a step, 44% MFU |
 | the run | 1.6 days, 9,914 chip-hours |

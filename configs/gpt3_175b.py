@@ -8,7 +8,7 @@ Wall time, final loss: never run. `gptjax plan --config=configs/gpt3_175b.py --t
 
 | v5p:8x8x8 | |
 |---|---|
-| memory of a chip | 3.98 + 9.97 of 95 GiB |
+| memory of a chip | 3.98 + 9.13 of 95 GiB |
 | gathered, scattered, summed by a chip in a step | 2,102, 1,044, 11.5 GB |
 | ESTIMATE, Pallas kernels and network left out | 20.78 s a step, 68% MFU |
 | the run | 22.9 days, 282,004 chip-hours |

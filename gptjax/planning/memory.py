@@ -14,12 +14,13 @@ divided by `mesh.tensor` where RULES says so:
 | summed | with `accumulate`, the float32 gradients of the parts so far, to which each layer's is added |
 | gradients | else of the device's part: float32, or the compute dtype with FSDP; an untied embedding's comes last |
 | logits | float32 logits of one chunk; their gradient too, but a TPU makes it within the products that take it |
-| head | the head, whole along `data`, and its gradient; on a TPU twice where `data` does not cut whole tiles of V |
+| head | the head, whole along `data`, and its gradient; of one chunk, too, where there are several |
+| relaid | after the loss, on a TPU where `data` does not cut whole tiles of V: the head and its gradient, each twice |
 | gathered | with FSDP, `in_flight`: the weights of layers that are whole along `data`, and gradients |
 | layer | what the backward pass of one layer holds besides: `layer_a_token` |
 
-Parameters, optimizer and batch are arguments of the step. Its temporaries peak in the loss (logits, head) or in the
-backward pass of a layer (gradients, gathered, layer); the other three terms are there in both.
+Parameters, optimizer and batch are arguments of the step. Its temporaries peak in the loss (logits, head), just after
+it (relaid) or in the backward pass of a layer (gradients, gathered, layer); the other three terms are always there.
 """
 
 import math
@@ -56,6 +57,7 @@ class Memory(NamedTuple):
     gradients: float
     logits: float
     head: float
+    relaid: float
     gathered: float
     layer: float
 
@@ -66,7 +68,7 @@ class Memory(NamedTuple):
     @property
     def temporaries(self) -> Number:
         loss, backward = self.logits + self.head, self.gradients + self.gathered + self.layer
-        return self.activations + self.narrow + self.summed + max(loss, backward)
+        return self.activations + self.narrow + self.summed + max(loss, self.relaid, backward)
 
     @property
     def total(self) -> Number:
@@ -152,6 +154,7 @@ def estimate(cfg: Config, ways: Ways, kind: str = "") -> Memory:
     narrowed = sharded or on_tpu and m.remat != "none"  # without remat `weights_kept` is that copy
     heads = m.padded_vocab * m.d_model / ways.tensor
     last = 0 if m.tied else found["w_tok"].size(ways)
+    of_head = (w if sharded else F32) * heads  # its gradient
     relaid = on_tpu and ways.data > 1 and m.padded_vocab % (ways.data * PACKED) != 0
     return Memory(
         parameters=F32 * own,
@@ -162,7 +165,8 @@ def estimate(cfg: Config, ways: Ways, kind: str = "") -> Memory:
         summed=F32 * own if cfg.accumulate > 1 else 0,
         gradients=(w if sharded else F32) * (own - last) if cfg.accumulate == 1 else 0,
         logits=(1 if on_tpu else 2) * F32 * n_tokens / cfg.loss.n_chunks * m.padded_vocab / ways.tensor,
-        head=(w + (w if sharded else F32)) * heads * (1 + relaid),
+        head=w * heads + of_head * (1 + (cfg.loss.n_chunks > 1)),
+        relaid=2 * (w * heads + of_head) if relaid else 0,
         gathered=w * in_flight(m, ways) if sharded else 0,
         layer=n_tokens * layer_a_token(m, ways, fused(cfg, kind), splash),
     )

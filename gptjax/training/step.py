@@ -130,24 +130,23 @@ def summed_gradients(
     Sums, not means: parts with fewer weighted tokens count for less, so the result is the whole batch's, to rounding.
     """
 
-    def backward(part: Batch, key: PRNGKeyArray | None) -> tuple[Array, Any, Array]:
-        """Summed nats, what makes the gradient from that of the loss, and this."""
-        total = lambda params: loss.summed(params, part, cfg.model, cfg.loss, key, unpack)
-        loss_of_part, pull, found = jax.vjp(total, params, has_aux=True)
-        # Of a loss of NaN it is NaN anyway; else XLA may put the loss off, and keep the head whole till then.
-        return found["nll"], pull, jnp.where(jnp.isnan(loss_of_part), loss_of_part, 1)
+    def total(params: dict, part: Batch, key: PRNGKeyArray | None) -> tuple[Array, dict]:
+        return loss.summed(params, part, cfg.model, cfg.loss, key, unpack)
 
     if cfg.accumulate == 1:
-        nll, pull, begin = backward(batch, key)
-        return nll, pull(begin)[0]
+        (_, found), grads = jax.value_and_grad(total, has_aux=True)(params, batch, key)
+        return found["nll"], grads
 
     grads = jax.tree.map(lambda p: jax.new_ref(jnp.zeros(p.shape, jnp.promote_types(p.dtype, jnp.float32))), params)
 
     def add(nll: Array, numbered_part: tuple[Array, Batch]) -> tuple[Array, None]:
         number, part = numbered_part
-        nll_of_part, pull, begin = backward(part, None if key is None else jax.random.fold_in(key, number))
+        part_key = None if key is None else jax.random.fold_in(key, number)
+        loss_of_part, pull, found = jax.vjp(lambda params: total(params, part, part_key), params, has_aux=True)
+        # It waits for the loss (of NaN it is NaN anyway), which XLA may else put off and keep the head whole till then.
+        begin = jnp.where(jnp.isnan(loss_of_part), loss_of_part, 1)
         pull.with_refs(grads)(begin)  # a layer's gradient is added as soon as it is known
-        return nll + nll_of_part, None
+        return nll + found["nll"], None
 
     numbered = jnp.arange(cfg.accumulate), in_parts(batch, cfg.accumulate)
     nll, _ = jax.lax.scan(add, jnp.zeros(()), numbered)
