@@ -106,10 +106,15 @@ def test_a_head_that_is_not_cut_in_whole_tiles_is_there_in_two_layouts():
     four = Ways(1, 4, 1, 1)
     cut, uneven = (variant(dict(pad_vocab_to=rows), batch_tokens=1536 * 4) for rows in (64, 100))
     assert uneven.model.padded_vocab % 64 and not cut.model.padded_vocab % 64
-    a_row = [memory.estimate(one, four, "TPU v4").head / one.model.padded_vocab for one in (cut, uneven)]
-    assert a_row[1] == 2 * a_row[0]
-    on_gpu = [memory.estimate(one, four, "NVIDIA H200").head / one.model.padded_vocab for one in (cut, uneven)]
-    assert on_gpu == [a_row[0], a_row[0]]
+    at_once = dataclasses.replace(uneven, loss=dataclasses.replace(uneven.loss, n_chunks=1))
+    assert memory.estimate(uneven, four, "TPU v4").relaid == 2 * memory.estimate(at_once, four, "TPU v4").head
+    assert memory.estimate(cut, four, "TPU v4").relaid == memory.estimate(uneven, four, "NVIDIA H200").relaid == 0
+
+
+def test_a_chunks_gradient_of_the_head_is_there_beside_the_sum():
+    one, two = (dataclasses.replace(BASE, loss=dataclasses.replace(BASE.loss, n_chunks=n)) for n in (1, 2))
+    more = memory.estimate(two, ALONE).head - memory.estimate(one, ALONE).head
+    assert more == 4 * BASE.model.padded_vocab * BASE.model.d_model
 
 
 def test_splash_wants_heads_in_whole_lanes():
