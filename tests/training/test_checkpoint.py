@@ -33,7 +33,7 @@ def test_the_whole_state_comes_back_bit_for_bit(tmp_path):
     for step in (3, 7):
         checkpoints.save(step, make_state(step), meta, None)
     checkpoints.wait()
-    written_by = {"format": 2, "gptjax": importlib.metadata.version("gptjax")}
+    written_by = {"format": checkpoint.FORMAT, "gptjax": importlib.metadata.version("gptjax")}
     for step in (3, 7):
         state, restored_meta = checkpoints.restore(ABSTRACT, step)
         assert isinstance(state, State) and restored_meta == written_by | meta
