@@ -115,6 +115,20 @@ def run_generate(flags: argparse.Namespace, overrides: list[str]) -> int:
     return generate.run(generate.Request(**{name: getattr(flags, name) for name in fields}))
 
 
+def run_chat(flags: argparse.Namespace, overrides: list[str]) -> int:
+    start_jax()
+    from gptjax.commands import chat
+
+    return chat.run(chat.Asked(**{name: getattr(flags, name) for name in chat.Asked._fields}))
+
+
+def run_serve(flags: argparse.Namespace, overrides: list[str]) -> int:
+    start_jax()
+    from gptjax.commands import serve
+
+    return serve.run(serve.Asked(**{name: getattr(flags, name) for name in serve.Asked._fields}))
+
+
 def run_import_hf(flags: argparse.Namespace, overrides: list[str]) -> int:
     start_jax()
     from gptjax.commands import import_hf
@@ -167,6 +181,8 @@ COMMANDS = {
     "plan": run_plan,
     "prepare": run_prepare,
     "generate": run_generate,
+    "chat": run_chat,
+    "serve": run_serve,
     "import-hf": run_import_hf,
     "export-hf": run_export_hf,
 }

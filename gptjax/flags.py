@@ -75,6 +75,8 @@ def make_parser() -> argparse.ArgumentParser:
     prepare.add_argument("--corpus", required=True, metavar="NAME", help="as in data.corpora, e.g. tfds:lm1b")
 
     add_generate(commands)
+    add_chat(commands)
+    add_serve(commands)
 
     bring = add(commands, "import-hf", "make a run of a Hugging Face model folder")
     bring.add_argument(
@@ -90,13 +92,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 def add_generate(commands) -> None:
     generate = add(commands, "generate", "continue a prompt")
-    generate.add_argument(
-        "--from",
-        dest="folder",
-        required=True,
-        metavar="DIR",
-        help="a run, one checkpoint in it, or a Hugging Face folder",
-    )
+    add_from(generate)
     generate.add_argument(
         "--prompt", required=True, action="append", metavar="TEXT", help="may be given several times, for a batch"
     )
@@ -121,13 +117,59 @@ def add_generate(commands) -> None:
             "how weights are held: float32, bfloat16 (half as large) or int8 (a quarter)",
         ),
     ]
-    for name, kind, default, metavar, text in rows:
-        generate.add_argument(f"--{name}", type=kind, default=default, metavar=metavar, help=text)
+    add_rows(generate, rows)
     generate.add_argument(
         "--stop", action="append", default=[], metavar="TEXT", help="end before this text; may be given several times"
     )
     generate.add_argument("--logprobs", action="store_true", help="print each token's log-probability, in nats")
     generate.add_argument("--stream", action="store_true", help="print the text as it grows")
+
+
+def add_chat(commands) -> None:
+    chat = add(commands, "chat", "talk with a model, on a terminal or through a pipe")
+    add_from(chat)
+    rows: list[tuple[str, type, object, str, str]] = [
+        ("system", str, "", "TEXT", "how to answer"),
+        ("max_tokens", int, 256, "N", "tokens of an answer, for which the oldest messages make room"),
+        ("temperature", float, 0.8, "T", "what logits are divided by; 0 takes the likeliest token"),
+        ("top_k", int, 0, "K", "sample among the K likeliest; 0 = all"),
+        ("top_p", float, 1.0, "P", "sample among the likeliest that reach P"),
+        ("seed", int, 0, "S", "the same seed and the same messages give the same answers"),
+        ("precision", str, "float32", "NAME", "how weights are held, as of generate"),
+    ]
+    add_rows(chat, rows)
+
+
+def add_serve(commands) -> None:
+    serve = add(commands, "serve", "answer OpenAI's clients over HTTP, and a browser with a page to chat on")
+    add_from(serve)
+    rows: list[tuple[str, type, object, str, str]] = [
+        ("host", str, "127.0.0.1", "ADDRESS", "where to listen; another machine's reach needs a token"),
+        ("port", int, 8000, "N", "0 takes any that is free"),
+        ("token", str, None, "TEXT", "what clients must know; GPTJAX_TOKEN in the environment is seen by fewer"),
+        ("model", str, None, "NAME", "what clients call the model; default: the run's folder"),
+        ("context", int, 0, "N", "most tokens of prompt and text, for a smaller cache; 0 = the model's"),
+        ("precision", str, "float32", "NAME", "how weights are held, as of generate"),
+        ("max_queue", int, 64, "N", "texts that may wait for a row; more are refused with 429"),
+        ("max_body", int, 1_048_576, "BYTES", "of a request"),
+        ("timeout", float, 300.0, "SECONDS", "of a request, its time in the queue included"),
+    ]
+    add_rows(serve, rows)
+
+
+def add_from(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--from",
+        dest="folder",
+        required=True,
+        metavar="DIR",
+        help="a run, one checkpoint in it, or a Hugging Face folder",
+    )
+
+
+def add_rows(parser: argparse.ArgumentParser, rows: list[tuple[str, type, object, str, str]]) -> None:
+    for name, kind, default, metavar, text in rows:
+        parser.add_argument(f"--{name}", type=kind, default=default, metavar=metavar, help=text)
 
 
 def add(commands, name: str, summary: str) -> argparse.ArgumentParser:

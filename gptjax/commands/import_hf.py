@@ -32,8 +32,9 @@ def run(hf: str, to: str) -> int:
     checkpoint.save_weights(f"{to}/checkpoints", 0, given.params, written | {"data": None})
     source.write_tokenizer(given.tokenizer, to)
     fs, root = file_system(to)
-    if given.generation:
-        write_whole(fs, f"{root}/{source.GENERATION}", encode(given.generation, indent=1))
+    for name, kept in ((source.GENERATION, given.generation), (source.CHAT, given.chat)):
+        if kept:
+            write_whole(fs, f"{root}/{name}", encode(kept, indent=1))
     log = RunLog(to, given.cfg.log)
     log.header(header(given, hf, folder))
     log.close()

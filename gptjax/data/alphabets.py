@@ -20,6 +20,7 @@ class Tokenizer:
     vocab_size: int
     end_of_text: int  # never stands in what `encode` returns, and decodes to ""
     token_bytes: Float32[np.ndarray, " V"]
+    special: dict[str, int]  # tokens that stand for no text, by how a chat template spells them
     files: dict[str, bytes]  # by name, all that defines it
 
     def encode(self, text: str) -> Int32[np.ndarray, " T"]:
@@ -31,6 +32,10 @@ class Tokenizer:
 
     def decode(self, ids: Int[np.ndarray, " T"] | Sequence[int]) -> str:
         """The text; bytes that are not UTF-8, as a model may write them, become U+FFFD."""
+        raise NotImplementedError
+
+    def spelled(self, i: int) -> bytes:
+        """The UTF-8 that a token stands for, which may be a part of a character; none of a special token."""
         raise NotImplementedError
 
     @property
@@ -61,7 +66,7 @@ class Bytes(Tokenizer):
     name, vocab_size, end_of_text = "bytes", 256, 0
 
     def __init__(self, files: dict[str, bytes]):
-        self.files = files
+        self.files, self.special = files, {}
         self.token_bytes = np.ones(256, np.float32)
         self.token_bytes[self.end_of_text] = 0
 
@@ -70,6 +75,9 @@ class Bytes(Tokenizer):
 
     def decode(self, ids: Int[np.ndarray, " T"] | Sequence[int]) -> str:
         return bytes(i for i in map(int, ids) if i != self.end_of_text).decode(errors="replace")
+
+    def spelled(self, i: int) -> bytes:
+        return b"" if i == self.end_of_text else bytes([i])
 
 
 class Characters(Tokenizer):
@@ -81,7 +89,7 @@ class Characters(Tokenizer):
     name, end_of_text, first = "characters", 0, 17
 
     def __init__(self, files: dict[str, bytes]):
-        self.files = files
+        self.files, self.special = files, {}
         characters = json.loads(files["characters.json"])
         self.bytes_of = [b""] * self.first + [character.encode() for character in characters]
         self.vocab_size = len(self.bytes_of)
@@ -114,6 +122,9 @@ class Characters(Tokenizer):
                 found += (b"" if high is None else b"\xff") + self.bytes_of[i]
                 high = None
         return (found + (b"" if high is None else b"\xff")).decode(errors="replace")
+
+    def spelled(self, i: int) -> bytes:
+        return self.bytes_of[i]  # nothing of half a byte
 
 
 def characters_of(texts: Iterable[str]) -> Characters:

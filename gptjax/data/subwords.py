@@ -19,6 +19,16 @@ FILES = (("vocab.json", "merges.txt"), ("encoder.json", "vocab.bpe"))  # two nam
 WHERE = "they are in the openai-community/gpt2 repository on the Hugging Face hub"
 
 
+def letters() -> dict[str, int]:
+    """GPT-2's letter for each byte: itself where it can be printed, else one from U+0100 on, in order."""
+    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    others = [byte for byte in range(256) if byte not in printable]
+    return {chr(byte): byte for byte in printable} | {chr(256 + n): byte for n, byte in enumerate(others)}
+
+
+LETTERS = letters()
+
+
 class ByteLevelBPE(Tokenizer):
     """Byte-pair encoding of UTF-8 bytes (Radford et al. 2019, section 2.2), run by the `tokenizers` library.
 
@@ -33,8 +43,9 @@ class ByteLevelBPE(Tokenizer):
         self.model = tokenizers.Tokenizer.from_str(text)
         self.model.encode_special_tokens = True  # only what the loop puts between documents is the special token
         vocab = self.model.get_vocab()
-        special = json.JSONDecoder().raw_decode(text, text.index(ADDED) + len(ADDED))[0]
-        self.end_of_text, *others = (token["id"] for token in special)
+        added = json.JSONDecoder().raw_decode(text, text.index(ADDED) + len(ADDED))[0]
+        self.special = {token["content"]: token["id"] for token in added}
+        self.end_of_text, *others = self.special.values()
         self.vocab_size = len(vocab)
         self.token_bytes = np.zeros(self.vocab_size, np.float32)
         for token, i in vocab.items():
@@ -49,6 +60,10 @@ class ByteLevelBPE(Tokenizer):
 
     def decode(self, ids: Int[np.ndarray, " T"] | Sequence[int]) -> str:
         return self.model.decode([int(i) for i in ids], skip_special_tokens=True)
+
+    def spelled(self, i: int) -> bytes:
+        piece = self.model.id_to_token(i) or ""  # of rows that stand for no text
+        return b"" if piece in self.special else bytes(LETTERS[letter] for letter in piece)
 
 
 def byte_level_bpe(
@@ -162,6 +177,7 @@ class SentencePiece(Tokenizer):
         self.model = sentencepiece.SentencePieceProcessor(model_proto=model.SerializeToString())
         self.vocab_size: int = self.model.vocab_size()
         self.end_of_text = next((i for i in (self.model.eos_id(), self.model.bos_id()) if i >= 0), -1)
+        self.special = {self.model.id_to_piece(i): i for i in range(self.vocab_size) if self.model.is_control(i)}
         self.bytes_of = [self.spelled(i) for i in range(self.vocab_size)]
         self.token_bytes = np.array([len(spelled) for spelled in self.bytes_of], np.float32)
         self.space_sign = np.array(

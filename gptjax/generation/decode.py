@@ -114,7 +114,7 @@ class Writer:
                 if row not in under_way and queue:
                     under_way[row] = queue.popleft()
                     self.begin(rows, row, under_way[row], order)
-            tokens_RM, nats_RM = rows.advance(order.every, order.nats)
+            tokens_RM, nats_RM, _ = rows.advance(order.every, order.nats)
             for row, text in list(under_way.items()):
                 chosen_M = tokens_RM[row] != NONE
                 made = tokens_RM[row, chosen_M].tolist()
@@ -131,7 +131,7 @@ class Writer:
         seen = so_far[-max(1, context // 2) :] if len(so_far) >= context else so_far
         left = max(1, min(text.missing(), context - len(seen)))
         seed, end, options = (text.prompt.seed, text.prompt.sample), order.end, order.options
-        token, nats = rows.admit(row, Text(seen, left, seed, end, options, text.prompt.tokens, text.tokens))
+        token, nats, _ = rows.admit(row, Text(seen, left, seed, end, options, text.prompt.tokens, text.tokens))
         text.add([token], [nats], order)
 
 

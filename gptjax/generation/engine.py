@@ -21,6 +21,7 @@ from gptjax.generation.sampling import Asked, Sampling
 
 ROWS = 8  # texts that go on side by side
 MOST_STEPS = 32  # of one call
+MOST_LIKELY = 20  # tokens that are told beside a chosen one
 NONE = -1  # no token
 
 
@@ -37,11 +38,19 @@ class State(NamedTuple):
     counts_RV: Int[Array, "R V"]
 
 
+class Likeliest(NamedTuple):
+    """The tokens that the model by itself holds likeliest, best first, and their log-probabilities."""
+
+    tokens: Array | np.ndarray  # (..., MOST_LIKELY), or as many as the vocabulary has
+    nats: Array | np.ndarray
+
+
 class Made(NamedTuple):
     """What rows chose, in the order of steps; NONE where a row chose nothing."""
 
     tokens_RM: Int[Array, "R M"]
     nats_RM: Float[Array, "R M"]  # log-probabilities, where they were asked for
+    likeliest: Likeliest  # over R and M, where they were asked for
 
 
 class Text(NamedTuple):
@@ -63,15 +72,15 @@ class Engine:
         self.packed, self.machine, self.length, self.n_rows = packed, machine, length, n_rows
         self.state = fresh(machine=machine, n_rows=n_rows, length=length)
 
-    def admit(self, row: int, text: Text) -> tuple[int, float]:
-        """Puts a text into a row; its first new token, with its log-probability."""
+    def admit(self, row: int, text: Text) -> tuple[int, float, Likeliest]:
+        """Puts a text into a row; its first new token, with its log-probability, and what was likeliest there."""
         V = self.machine.cfg.padded_vocab
         tokens_T = np.zeros(bucket(len(text.seen), self.length), np.int32)
         tokens_T[: len(text.seen)] = text.seen
         prompt_V = np.zeros(V, np.bool_)
         prompt_V[list(text.prompt)] = True
         counts_V = np.bincount(np.asarray(text.chosen, np.int64), minlength=V).astype(np.int32)
-        self.state, token, nats = admitted(
+        self.state, token, nats, likeliest = admitted(
             self.packed,
             self.state,
             np.int32(row),
@@ -83,13 +92,15 @@ class Engine:
             counts_V,
             machine=self.machine,
         )
-        return int(token), float(nats)
+        return int(token), float(nats), on_host(likeliest)
 
-    def advance(self, n_steps: int, nats: bool) -> tuple[np.ndarray, np.ndarray]:
-        """(tokens_RM, nats_RM) of at most `n_steps` steps, NONE where a row chose none."""
+    def advance(self, n_steps: int, nats: bool, likeliest: bool = False) -> tuple[np.ndarray, np.ndarray, Likeliest]:
+        """(tokens_RM, nats_RM, likeliest) of at most `n_steps` steps, NONE where a row chose none."""
         n = min(n_steps, MOST_STEPS)
-        self.state, made = advanced(self.packed, self.state, np.int32(n), np.bool_(nats), machine=self.machine)
-        return np.asarray(made.tokens_RM)[:, :n], np.asarray(made.nats_RM)[:, :n]
+        self.state, made = advanced(
+            self.packed, self.state, np.int32(n), np.bool_(nats), np.bool_(likeliest), machine=self.machine
+        )
+        return np.asarray(made.tokens_RM)[:, :n], np.asarray(made.nats_RM)[:, :n], on_host(made.likeliest)
 
     def release(self, row: int) -> None:
         """Ends the text of a row."""
@@ -142,8 +153,8 @@ def admitted(
     counts_V: Int[Array, " V"],
     *,
     machine: Machine,
-) -> tuple[State, Int[Array, ""], Float[Array, ""]]:
-    """The state with a text in a row, its first token and that token's log-probability.
+) -> tuple[State, Int[Array, ""], Float[Array, ""], Likeliest]:
+    """The state with a text in a row, its first token, that token's log-probability and what was likeliest there.
 
     `numbers_4` are the text's tokens, those it may choose, the one that ends it and how many it chose before;
     `seed_2` are its seed and the number of its sample.
@@ -167,7 +178,8 @@ def admitted(
         prompt_RV=put(state.prompt_RV, prompt_V),
         counts_RV=put(state.counts_RV, counts_V.at[token].add(1)),
     )
-    return network.lie((state, token, nats), machine)
+    found = Likeliest(*(x_1K[0] for x_1K in likeliest_of(logits_V[None])))
+    return network.lie((state, token, nats, found), machine)
 
 
 def number_key(key_2: Array, number: Array) -> Array:
@@ -177,11 +189,18 @@ def number_key(key_2: Array, number: Array) -> Array:
 
 @functools.partial(jax.jit, static_argnames="machine", donate_argnames="state")
 def advanced(
-    packed: dict, state: State, n_steps: Int[Array, ""], wants_nats: Bool[Array, ""], *, machine: Machine
+    packed: dict,
+    state: State,
+    n_steps: Int[Array, ""],
+    wants_nats: Bool[Array, ""],
+    wants_likeliest: Bool[Array, ""],
+    *,
+    machine: Machine,
 ) -> tuple[State, Made]:
     """The state after `n_steps` more tokens of each row that goes on, and those tokens."""
-    R = state.lengths_R.shape[0]
-    made = Made(jnp.full((R, MOST_STEPS), NONE, jnp.int32), jnp.zeros((R, MOST_STEPS), jnp.float32))
+    R, K = state.lengths_R.shape[0], min(MOST_LIKELY, state.counts_RV.shape[1])
+    found = Likeliest(jnp.zeros((R, MOST_STEPS, K), jnp.int32), jnp.zeros((R, MOST_STEPS, K), jnp.float32))
+    made = Made(jnp.full((R, MOST_STEPS), NONE, jnp.int32), jnp.zeros((R, MOST_STEPS), jnp.float32), found)
 
     def goes_on(carry):
         number, state, _ = carry
@@ -205,11 +224,26 @@ def advanced(
             counts_RV=state.counts_RV.at[jnp.arange(R), tokens_R].add(more_R),
         )
         put = lambda all_RM, new_R: jax.lax.dynamic_update_slice_in_dim(all_RM, new_R[:, None], number, axis=1)
-        made = Made(put(made.tokens_RM, jnp.where(active_R, tokens_R, NONE)), put(made.nats_RM, nats_R))
+        none = lambda _: Likeliest(jnp.zeros((R, K), jnp.int32), jnp.zeros((R, K), jnp.float32))
+        found = jax.lax.cond(wants_likeliest, likeliest_of, none, logits_RV)
+        made = Made(
+            put(made.tokens_RM, jnp.where(active_R, tokens_R, NONE)),
+            put(made.nats_RM, nats_R),
+            jax.tree.map(put, made.likeliest, found),
+        )
         return number + 1, state, made
 
     _, state, made = jax.lax.while_loop(goes_on, one, (jnp.int32(0), state, made))
     return network.lie((state, made), machine)
+
+
+def likeliest_of(logits_RV: Float[Array, "R V"]) -> Likeliest:
+    logits_RK, tokens_RK = jax.lax.top_k(logits_RV, min(MOST_LIKELY, logits_RV.shape[1]))
+    return Likeliest(tokens_RK, logits_RK - jax.nn.logsumexp(logits_RV, axis=-1, keepdims=True))
+
+
+def on_host(found: Likeliest) -> Likeliest:
+    return jax.tree.map(np.asarray, found)
 
 
 def chosen_by_rows(state: State, logits_RV: Array, active_R: Array, wants_nats: Array) -> tuple[Array, Array]:

@@ -12,6 +12,8 @@ from gptjax.interop import options, safetensors_file, weights
 from gptjax.interop.options import Options
 
 GENERATION = "generation_config.json"
+SETTINGS = "tokenizer_config.json"
+TEMPLATE = "chat_template.jinja"  # which goes before the one in SETTINGS
 OURS = "gptjax_tokenizer"  # the folder of a tokenizer that gptjax exported, as it was
 
 
@@ -20,6 +22,7 @@ class Model(NamedTuple):
     tokenizer: Tokenizer
     params: dict
     generation: dict[str, Any]
+    chat: dict[str, str]
 
 
 def is_model_folder(path: str | pathlib.Path) -> bool:
@@ -34,7 +37,8 @@ def open_model(folder: pathlib.Path, places: Callable[[Any], Any]) -> Model:
     tokenizer = read_tokenizer(folder, asked)
     cfg = run_config(asked.model, TokenizerConfig(tokenizer.name, str(folder)), folder.name)
     tensors = safetensors_file.open_folder(folder)
-    return Model(cfg, tokenizer, weights.read(tensors, asked, places(weights.shapes_of(asked.model))), generation)
+    params = weights.read(tensors, asked, places(weights.shapes_of(asked.model)))
+    return Model(cfg, tokenizer, params, generation, read_chat(folder))
 
 
 def described(folder: pathlib.Path) -> tuple[ModelConfig, str]:
@@ -59,6 +63,27 @@ def read_tokenizer(folder: pathlib.Path, asked: Options) -> Tokenizer:
         raise BadInput(
             f"{folder}/config.json: eos_token_id={ends}, but the tokenizer's eos_token is {found.end_of_text}"
         )
+    return found
+
+
+def read_chat(folder: pathlib.Path) -> dict[str, str]:
+    """The chat template of a folder and the tokens that it may name; {} where there is none. Raises BadInput."""
+    settings = options.read_json(folder / SETTINGS) if (folder / SETTINGS).is_file() else {}
+    template = settings.get("chat_template")
+    try:
+        if (folder / TEMPLATE).is_file():
+            template = (folder / TEMPLATE).read_text(encoding="utf-8")
+        elif isinstance(template, list):  # of several, by name
+            template = {one["name"]: one["template"] for one in template}.get("default")
+        if template is None:
+            return {}
+        tokens = {name: settings.get(name) for name in ("bos_token", "eos_token", "pad_token", "unk_token")}
+        texts = {name: token["content"] if isinstance(token, dict) else token for name, token in tokens.items()}
+    except (KeyError, TypeError, UnicodeDecodeError) as error:
+        raise BadInput(f"{folder}: its chat template cannot be read ({error})") from error
+    found = {"chat_template": template, **{name: text for name, text in texts.items() if text is not None}}
+    if wrong := [name for name, text in found.items() if not isinstance(text, str)]:
+        raise BadInput(f"{folder / SETTINGS}: {wrong[0]} is not a string")
     return found
 
 

@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from gptjax.data.subwords import END_OF_TEXT
+from gptjax.data.subwords import END_OF_TEXT, LETTERS
 from gptjax.data.tokenizers import Tokenizer
 
 
@@ -35,10 +35,7 @@ def of_merges(tokenizer: Tokenizer) -> dict[str, Any]:
 
 def of_bytes(tokenizer: Tokenizer) -> dict[str, Any]:
     """Byte-level BPE without merges, whose entries have the bytes for ids; byte 0 is the special token."""
-    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
-    others = [byte for byte in range(256) if byte not in printable]
-    letters = {byte: chr(byte) for byte in printable} | {byte: chr(256 + n) for n, byte in enumerate(others)}
-    vocab = {END_OF_TEXT: 0} | {letters[byte]: byte for byte in range(1, 256)}
+    vocab = {END_OF_TEXT: 0} | {letter: byte for letter, byte in LETTERS.items() if byte}
     level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
     flags = {"special": True, "normalized": False, "single_word": False, "lstrip": False, "rstrip": False}
     return {

@@ -22,7 +22,7 @@ from gptjax.runs.faults import told_of_storage
 from gptjax.runs.log import file_system
 from gptjax.training import checkpoint, resume, sharding
 
-GENERATION = huggingface.GENERATION  # the file's name is the same in a run
+GENERATION, CHAT = huggingface.GENERATION, huggingface.SETTINGS  # the files' names are the same in a run
 Found = TypeVar("Found")
 
 
@@ -33,6 +33,7 @@ class Source(NamedTuple):
     run: str
     step: int
     generation: dict[str, Any]  # generation_config.json of the model folder it came from; empty where there was none
+    chat: dict[str, str]  # `chat_template` and what it calls `bos_token` and the like; empty where there is none
 
 
 def open_run(path: str, on: Mesh | None = None) -> Source:
@@ -42,7 +43,7 @@ def open_run(path: str, on: Mesh | None = None) -> Source:
     A kernel that the run was forced to is not kept: this device may not have it. Raises BadInput."""
     if huggingface.is_model_folder(path):
         found = huggingface.open_model(pathlib.Path(path), functools.partial(placed, on=on))
-        return Source(found.cfg, found.tokenizer, found.params, path.rstrip("/"), 0, found.generation)
+        return Source(found.cfg, found.tokenizer, found.params, path.rstrip("/"), 0, found.generation, found.chat)
     return chosen(path, functools.partial(open_step, on=on))
 
 
@@ -56,7 +57,7 @@ def open_step(run: str, step: int, on: Mesh | None) -> Source:
     )
     field = "ema" if cfg.optim.ema_decay else "params"
     params = checkpoint.restore_fields(folder, {field: structs}, step)[0][field]
-    return Source(cfg, read_tokenizer(run), params, run, step, read_generation(run))
+    return Source(cfg, read_tokenizer(run), params, run, step, read_json(run, GENERATION), read_json(run, CHAT))
 
 
 def placed(shapes: Any, *, on: Mesh | None) -> Any:
@@ -65,9 +66,10 @@ def placed(shapes: Any, *, on: Mesh | None) -> Any:
     return jax.tree.map(lambda _: here, shapes) if on is None else sharding.of_params(shapes, on)
 
 
-def read_generation(run: str) -> dict[str, Any]:
+def read_json(run: str, name: str) -> dict[str, Any]:
+    """A file beside run.json; {} where there is none."""
     fs, root = file_system(run)
-    path = f"{root}/{GENERATION}"
+    path = f"{root}/{name}"
     return json.loads(fs.cat_file(path)) if fs.exists(path) else {}
 
 

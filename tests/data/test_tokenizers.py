@@ -88,6 +88,16 @@ def test_any_text_comes_back_and_its_bytes_are_counted(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_a_token_spells_the_bytes_that_it_counts_for(name):
+    tokenizer = made(name)
+    n_bytes = [len(tokenizer.spelled(i)) for i in range(tokenizer.vocab_size)]
+    np.testing.assert_array_equal(n_bytes, np.floor(tokenizer.token_bytes))  # half a byte is none
+    text = TRAINING_TEXT[0]
+    assert b"".join(tokenizer.spelled(i) for i in tokenizer.encode(text).tolist()) == text.encode()
+    assert all(tokenizer.spelled(i) == b"" for i in tokenizer.special.values())
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_a_batch_is_its_texts_one_by_one(name):
     texts = [*TORTURE, *TRAINING_TEXT[:4]]
     for ids_T, text in zip(made(name).encode_batch(texts), texts, strict=True):
