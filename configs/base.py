@@ -59,9 +59,12 @@ def get_config() -> ConfigDict:
     c.tokenizer.path = ""  # file or folder of a gpt2 or sentencepiece tokenizer
 
     c.data = ConfigDict()
-    c.data.corpora = ("python",)  # python | tfds:NAME | text:GLOB | synthetic; several make a mixture
+    c.data.corpora = ("python",)  # python | tfds:NAME | text:GLOB | synthetic | dialogs:GLOB; several make a mixture
     c.data.weights = (1.0,)  # share of each corpus in the mixture, normalised
     c.data.mask_documents = True  # no token attends across a document's start
+    c.data.chat_template = ""  # Jinja file that writes dialogs; empty = lines `User: ...` and `Assistant: ...`
+    c.data.fill = "budget"  # rows of dialogs: budget (as many as fit) | buckets (of like lengths) | fixed (one each)
+    c.data.too_long = "drop"  # a dialog longer than the context: drop | cut_prompt | cut_answer | refuse (the run)
     c.data.cache = "~/.cache/gptjax"  # where tokenised shards are kept
 
     c.loss = ConfigDict()

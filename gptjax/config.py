@@ -1,7 +1,7 @@
 """A config file and its overrides, frozen before any code sees them. The keys themselves stand in keys.py.
 
 A config file is Python with a `get_config()` that returns a locked `ml_collections.ConfigDict` (configs/base.py lists
-every key with a comment). It is the only code that gptjax executes on a user's behalf.
+every key with a comment). Beside it gptjax executes only the functions that `dialogs:FILE.py:FUNCTION` names.
 """
 
 import ast

@@ -68,7 +68,15 @@ class DataConfig:
     corpora: tuple[str, ...]
     weights: tuple[float, ...]
     mask_documents: bool
+    chat_template: str
+    fill: str
+    too_long: str
     cache: str
+
+    @property
+    def dialogs(self) -> bool:
+        """Whether the corpora are examples to fine-tune on."""
+        return any(spec.startswith("dialogs:") for spec in self.corpora)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -164,6 +172,8 @@ CHOICES = {
     "model.saved": SAVABLE,
     "model.offloaded": SAVABLE,
     "tokenizer.name": ("bytes", "characters", "gpt2", "bpe", "sentencepiece"),
+    "data.fill": ("budget", "buckets", "fixed"),
+    "data.too_long": ("drop", "cut_prompt", "cut_answer", "refuse"),
     "optim.name": ("adamw", "adafactor", "lion", "muon", "sgd"),
     "optim.momentum_dtype": ("float32", "bfloat16"),
     "spike.action": ("none", "log", "skip", "rollback"),

@@ -92,6 +92,13 @@ def validate_sizes(cfg: Config) -> None:
         raise BadInput(f"loss.n_chunks={cfg.loss.n_chunks} does not divide model.context={m.context}; try {near}")
     if len(cfg.data.weights) != len(cfg.data.corpora) or not cfg.data.corpora:
         raise BadInput(f"data.weights has {len(cfg.data.weights)} entries for {len(cfg.data.corpora)} data.corpora")
+    if cfg.data.dialogs and not all(spec.startswith("dialogs:") for spec in cfg.data.corpora):
+        other = next(spec for spec in cfg.data.corpora if not spec.startswith("dialogs:"))
+        raise BadInput(f"data.corpora: {other} is text, and beside dialogs stand only dialogs; leave it out")
+    if cfg.data.dialogs and not cfg.data.mask_documents:
+        raise BadInput("data.mask_documents=False: dialogs share rows and would see each other; set it to true")
+    if cfg.data.chat_template and not cfg.data.dialogs:
+        raise BadInput(f"data.chat_template={cfg.data.chat_template}: is for data.corpora=dialogs:GLOB; leave it empty")
     if min(cfg.data.weights) <= 0:
         raise BadInput(f"data.weights={cfg.data.weights}: every weight must be above 0")
     if cfg.optim.warmup_steps >= cfg.n_steps:

@@ -23,6 +23,7 @@ OPTIMIZER = """
 """
 NEVER = """
     seed init_from batch_tokens tokenizer.name tokenizer.path data.corpora data.weights data.mask_documents
+    data.chat_template data.fill data.too_long
     model.vocab_size model.context model.n_layers model.d_model model.n_heads model.n_kv_heads model.d_hidden
     model.position model.rope_base model.norm model.norm_eps model.mlp model.bias model.qk_norm model.tied
     model.parallel model.logit_softcap model.dropout model.pad_vocab_to model.dtype

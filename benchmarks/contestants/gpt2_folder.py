@@ -15,4 +15,4 @@ cfg = config.load("configs/base.py", [f"model.{key}={value}" for key, value in p
 words = [*letters(), *(f"w{n}" for n in range(cfg.vocab_size - 257)), END_OF_TEXT]
 tokenizer = byte_level_bpe("gpt2", {word: n for n, word in enumerate(words)}, [])
 params = jax.jit(functools.partial(gpt.init, cfg=cfg))(jax.random.key(0))
-export.write_model(pathlib.Path(sys.argv[1]), params, cfg, tokenizer, {})
+export.write_model(pathlib.Path(sys.argv[1]), params, cfg, tokenizer, {}, {})

@@ -12,10 +12,11 @@ from typing import NamedTuple
 from rich.console import Console
 
 from gptjax.config import BadInput
+from gptjax.data.templates import Message
 from gptjax.generation import decode, dialogue, sampling, weights
 from gptjax.generation.completion import Growing
 from gptjax.generation.decode import Prompt, Writer
-from gptjax.generation.dialogue import Dialogue, Message
+from gptjax.generation.dialogue import Dialogue
 from gptjax.generation.sampling import Sampling
 from gptjax.training import source
 

@@ -20,7 +20,7 @@ def run(folder: str, to: str) -> int:
     given = source.open_run(folder)
     family = options.family_of(given.cfg.model)
     print(f"{to}: writing {flops.n_params(given.cfg.model):,} parameters as {family}", flush=True)
-    notes = export.write_model(target, given.params, given.cfg.model, given.tokenizer, given.generation)
+    notes = export.write_model(target, given.params, given.cfg.model, given.tokenizer, given.generation, given.chat)
     for note in notes:
         print(f"note: {note}")
     print(f"folder: {to} (config.json, safetensors, tokenizer), in {time.monotonic() - started:.1f} s")

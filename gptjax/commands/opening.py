@@ -8,8 +8,10 @@ from jax.sharding import Mesh
 
 from gptjax import config, mesh
 from gptjax.config import Config
-from gptjax.data import prepared
+from gptjax.data import packing, prepared
 from gptjax.data.batches import Batches
+from gptjax.data.dialog_batches import DialogBatches
+from gptjax.data.examples import Examples
 from gptjax.data.prepared import Prepared
 from gptjax.model import choice
 from gptjax.runs import workdir as directory
@@ -27,7 +29,8 @@ class Opened(NamedTuple):
     mesh: Mesh
     rows: list[int]  # of the global batch, read by this process
     data: Prepared
-    batches: Batches
+    batches: Batches | DialogBatches
+    told: dict[str, dict]  # of dialogs: how many of each split, how many left out or cut
     saved: int | None  # the newest good checkpoint's step
     changed: dict  # keys that a resumed run changes, {key: [old, new]}
 
@@ -66,7 +69,9 @@ def open_run(cfg: Config, lock: RunLock, change_optimizer: bool) -> Opened:
     data = prepared.prepare(cfg)
     if cfg.init_from:
         source.check_origin(cfg, data.tokenizer)
-    opened = Opened(chosen, cfg, workdir, on, rows, data, train_batches(cfg, data, rows), saved, changed)
+    batches = train_batches(cfg, data, rows)
+    told = dialogs_told(cfg, data, batches) if isinstance(batches, DialogBatches) else {}
+    opened = Opened(chosen, cfg, workdir, on, rows, data, batches, told, saved, changed)
     if saved_meta is not None:
         resume.check_fingerprints(saved_meta, opened.meta, run=workdir)
     hosts.of_first(lock.take, "lock")
@@ -80,7 +85,28 @@ def newest_good(folder: str, lock: RunLock) -> int | None:
     return checkpoint.newest_good(folder, functools.partial(checkpoint.verified, folder), quarantine=True)
 
 
-def train_batches(cfg: Config, data: Prepared, rows: list[int]) -> Batches:
+def dialogs_told(cfg: Config, data: Prepared, batches: DialogBatches) -> dict[str, dict]:
+    """What becomes of the dialogs of every corpus and split; raises BadInput where none of a split can be used."""
+    told = {f"{name}/train": counts for name, counts in batches.told.items()}
+    for name, store in data.valid.items():
+        found = Examples(store, data.tokenizer.end_of_text)
+        told[f"{name}/valid"] = packing.fitted(found, cfg.model.context, cfg.data.too_long).counts
+    return told
+
+
+def train_batches(cfg: Config, data: Prepared, rows: list[int]) -> Batches | DialogBatches:
+    if cfg.data.dialogs:
+        return DialogBatches(
+            data.train,
+            cfg.data.weights,
+            batch_size=cfg.batch_size,
+            context=cfg.model.context,
+            seed=cfg.seed,
+            fill=cfg.data.fill,
+            too_long=cfg.data.too_long,
+            end_of_text=data.tokenizer.end_of_text,
+            rows=rows,
+        )
     return Batches(
         list(data.train.values()),
         cfg.data.weights,

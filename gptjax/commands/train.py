@@ -6,7 +6,7 @@ import ctypes
 import dataclasses
 import functools
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -17,7 +17,7 @@ from gptjax import config
 from gptjax.commands.opening import Opened, open_run
 from gptjax.commands.screen import Screen, describe, epilogue
 from gptjax.config import Config
-from gptjax.data import batches
+from gptjax.data import batches, dialog_batches
 from gptjax.data.batches import Batch, Prefetch
 from gptjax.data.checksums import Checksums
 from gptjax.evaluation import likelihood
@@ -58,6 +58,8 @@ def train(opened: Opened, stop: Stop, clock: Clock) -> int:
     cfg, workdir, first_step = opened.cfg, opened.workdir, opened.saved or 0
     kinds = [device.device_kind for device in jax.devices()]
     print(f"{workdir}: {describe(cfg, kinds)}", flush=True)
+    for line in said_of_dialogs(opened):
+        print(line, flush=True)
     with contextlib.ExitStack() as stack:
         primary, reached = jax.process_index() == 0, first_step
         log = RunLog(workdir, cfg.log, primary=primary)
@@ -79,6 +81,7 @@ def train(opened: Opened, stop: Stop, clock: Clock) -> int:
         log.write(first_step, clock.seconds(), tokens=first_step * cfg.batch_tokens)
         if primary:
             source.write_tokenizer(opened.data.tokenizer, workdir)
+            source.write_chat(opened.data.chat, workdir)
         screen = stack.enter_context(Screen(first_step, cfg.n_steps))
         sums = make_checksums(opened)
         ahead = stack.enter_context(Prefetch(sums, put=functools.partial(sharding.put, on=opened.mesh)))
@@ -197,18 +200,17 @@ def make_checksums(opened: Opened) -> Checksums:
 
 def make_evaluate(opened: Opened) -> Callable[[dict], dict[str, float]]:
     cfg, tokenizer = opened.cfg, opened.data.tokenizer
-    windows = {
-        name: batches.fixed(
-            store,
-            batch_size=cfg.batch_size // cfg.accumulate,
-            context=cfg.model.context,
-            n_tokens=cfg.eval_tokens,
-            mask_documents=cfg.data.mask_documents,
-            end_of_text=tokenizer.end_of_text,
-            rows=sharding.rows(cfg.batch_size // cfg.accumulate, opened.mesh),
-        )
-        for name, store in opened.data.valid.items()
-    }
+    size = cfg.batch_size // cfg.accumulate
+    of_store = functools.partial(
+        dialog_batches.fixed if cfg.data.dialogs else batches.fixed,
+        batch_size=size,
+        context=cfg.model.context,
+        n_tokens=cfg.eval_tokens,
+        end_of_text=tokenizer.end_of_text,
+        rows=sharding.rows(size, opened.mesh),
+        **({"too_long": cfg.data.too_long} if cfg.data.dialogs else {"mask_documents": cfg.data.mask_documents}),
+    )
+    windows = {name: of_store(store) for name, store in opened.data.valid.items()}
     return likelihood.make_evaluate(windows, tokenizer.token_bytes, cfg.model, cfg.loss, opened.mesh)
 
 
@@ -219,6 +221,15 @@ def write_sample(opened: Opened, log: RunLog, at: int, params: dict) -> None:
         params, prompt, cfg.model, n_tokens=cfg.sample_tokens, seed=cfg.seed, temperature=SAMPLE_TEMPERATURE
     )
     log.sample(at, cfg.sample_prompt, tokenizer.decode(decode.until_end(tokens_T, tokenizer.end_of_text)))
+
+
+def said_of_dialogs(opened: Opened) -> Iterator[str]:
+    for name, found in opened.told.items():
+        rows = f" in {found['rows']:,} rows, {found['filled']:.0%} full" if "rows" in found else ""
+        yield (
+            f"{name}: {found['dialogs']:,} dialogs{rows}; longer than the context: {found['left_out']:,} left out, "
+            f"{found['cut']:,} cut (data.too_long={opened.cfg.data.too_long})"
+        )
 
 
 def header(opened: Opened, origin: dict | None) -> dict:
@@ -232,6 +243,7 @@ def header(opened: Opened, origin: dict | None) -> dict:
         "devices": [device.device_kind for device in jax.devices()],
         "attention": opened.cfg.model.attention,
         "data": opened.data.provenance,
+        "dialogs": opened.told or None,
         "init_from": origin,
         "first_step": opened.saved or 0,
         "changed": opened.changed,

@@ -22,7 +22,13 @@ from gptjax.config import BadInput
 from gptjax.data.documents import Corpus, Piece, Source, divided, whole
 from gptjax.data.text_files import TextFiles
 
-KINDS = ("python", "synthetic", "tfds:NAME[/CONFIG][:FIELD]", "text:GLOB[:FIELD]")
+KINDS = (
+    "python",
+    "synthetic",
+    "tfds:NAME[/CONFIG][:FIELD]",
+    "text:GLOB[:FIELD]",
+    "dialogs:GLOB",
+)  # the last: dialogs.py
 
 
 def open_corpus(spec: str, cache: pathlib.Path | None = None) -> Corpus:

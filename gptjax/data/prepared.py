@@ -7,9 +7,11 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from gptjax.config import BadInput, Config
-from gptjax.data import corpora, shards, tokenizers
+from gptjax.data import corpora, dialogs, shards, tokenizers
 from gptjax.data.corpora import Corpus
+from gptjax.data.examples import Marked
 from gptjax.data.store import FORMAT, Store
+from gptjax.data.templates import TEMPLATE
 from gptjax.data.tokenizers import Tokenizer
 
 
@@ -18,6 +20,7 @@ class Prepared(NamedTuple):
     train: dict[str, Store]  # by corpus
     valid: dict[str, Store]
     provenance: dict[str, dict]  # what each corpus says of itself
+    chat: dict[str, str]  # the chat template of dialogs; {} for the plain form, and for text
 
     @property
     def fingerprints(self) -> dict:
@@ -42,13 +45,26 @@ def prepare(cfg: Config) -> Prepared:
         raise BadInput(
             f"data.cache={cfg.data.cache}: {error.strerror}; name a directory that can be written"
         ) from error
-    opened = {spec: corpora.open_corpus(spec, cache) for spec in cfg.data.corpora}
+    chat, open_corpus = read_template(cfg), dialogs.open_dialogs if cfg.data.dialogs else corpora.open_corpus
+    opened = {spec: open_corpus(spec, cache) for spec in cfg.data.corpora}
     tokenizer = make_tokenizer(cfg, list(opened.values()), cache)
+    of_store = Marked(tokenizer, chat) if cfg.data.dialogs else tokenizer
     stores = {
-        split: {spec: shards.build(corpus, split, tokenizer, cache / "tokens") for spec, corpus in opened.items()}
+        split: {spec: shards.build(corpus, split, of_store, cache / "tokens") for spec, corpus in opened.items()}
         for split in ("train", "valid")
     }
-    return Prepared(tokenizer, **stores, provenance={spec: corpus.provenance for spec, corpus in opened.items()})
+    provenance = {spec: corpus.provenance for spec, corpus in opened.items()}
+    return Prepared(tokenizer, **stores, provenance=provenance, chat=chat)
+
+
+def read_template(cfg: Config) -> dict[str, str]:
+    """What `data.chat_template` names, as a run keeps it; {} where it names nothing."""
+    if not cfg.data.chat_template:
+        return {}
+    try:
+        return {TEMPLATE: pathlib.Path(cfg.data.chat_template).expanduser().read_text(encoding="utf-8")}
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInput(f"data.chat_template={cfg.data.chat_template}: cannot be read ({error})") from error
 
 
 def make_tokenizer(cfg: Config, opened: list[Corpus], cache: pathlib.Path) -> Tokenizer:
@@ -56,8 +72,7 @@ def make_tokenizer(cfg: Config, opened: list[Corpus], cache: pathlib.Path) -> To
 
     def texts() -> Iterator[str]:
         for corpus in opened:
-            for piece in corpus.documents("train"):
-                yield piece.text
+            yield from dialogs.texts(corpus)
 
     if cfg.tokenizer.name not in tokenizers.FROM_TEXT:
         return tokenizers.make(cfg.tokenizer, cfg.model.vocab_size, texts)

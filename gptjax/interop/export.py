@@ -15,7 +15,7 @@ from gptjax import tree
 from gptjax.config import ModelConfig
 from gptjax.data.tokenizers import Tokenizer
 from gptjax.interop import layouts, options, safetensors_file, vocabularies
-from gptjax.interop.huggingface import GENERATION, OURS
+from gptjax.interop.huggingface import GENERATION, OURS, SETTINGS
 from gptjax.interop.layouts import LAYER, Part
 from gptjax.interop.weights import shapes_of
 
@@ -24,7 +24,12 @@ KEYS_AND_VALUES = tuple(f"{LAYER}attn/{name}" for name in ("w_k", "w_v", "b_k", 
 
 
 def write_model(
-    folder: pathlib.Path, params: dict, cfg: ModelConfig, tokenizer: Tokenizer, generation: dict[str, Any]
+    folder: pathlib.Path,
+    params: dict,
+    cfg: ModelConfig,
+    tokenizer: Tokenizer,
+    generation: dict[str, Any],
+    chat: dict[str, str],
 ) -> list[str]:
     """Makes the folder in one move; returns what of the model it says otherwise, or not at all.
 
@@ -36,6 +41,8 @@ def write_model(
     made = vocabularies.of(tokenizer, cfg.context)
     if not made:
         notes.append(f"transformers has no {tokenizer.name} tokenizer: the weights alone are for it")
+    if chat:
+        made[SETTINGS] = (made[SETTINGS] if made else {}) | chat
     part = folder.with_name(f".{folder.name}.{os.getpid()}")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)

@@ -95,7 +95,8 @@ def run_config(model: ModelConfig, tokenizer: TokenizerConfig, name: str) -> Con
         "log_every": 1, "eval_every": 0, "eval_tokens": model.context, "save_every": 0, "keep_last": 1, "keep_every": 0,
         "sample_every": 0, "sample_prompt": "\n", "sample_tokens": 1, "stop_after_s": 0.0, "stuck_after_s": 0.0,
         "profile_steps": (), "spike": {"action": "none", "threshold": 6.0, "window": 128},
-        "data": {"corpora": ("unknown",), "weights": (1.0,), "mask_documents": True, "cache": "~/.cache/gptjax"},
+        "data": {"corpora": ("unknown",), "weights": (1.0,), "mask_documents": True,
+            "chat_template": "", "fill": "budget", "too_long": "drop", "cache": "~/.cache/gptjax"},
         "loss": {"z_weight": 0.0, "n_chunks": 1},
         "optim": {
             "name": "adamw", "peak_lr": 0.0, "schedule": "constant", "warmup_steps": 0, "final_lr_fraction": 1.0,

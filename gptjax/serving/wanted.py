@@ -5,8 +5,8 @@ import json
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from gptjax.data.templates import ROLES, Message
 from gptjax.generation import engine, sampling
-from gptjax.generation.dialogue import ROLES, Message
 from gptjax.generation.sampling import Sampling
 from gptjax.serving.refusal import Refused
 

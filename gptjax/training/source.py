@@ -113,6 +113,14 @@ def write_tokenizer(tokenizer: Tokenizer, run: str) -> None:
             fs.pipe_file(f"{root}/tokenizer/{file.name}", file.read_bytes())
 
 
+def write_chat(chat: dict[str, str], run: str) -> None:
+    """Puts a chat template where `open_run` finds it; nothing where there is none."""
+    if chat:
+        fs, root = file_system(run)
+        with told_of_storage(f"{run}/{CHAT}"):
+            fs.pipe_file(f"{root}/{CHAT}", json.dumps(chat).encode())
+
+
 def read_tokenizer(run: str) -> Tokenizer:
     """The tokenizer that `write_tokenizer` put there; raises BadInput where there is none."""
     fs, root = file_system(run)

@@ -9,8 +9,9 @@ from gptjax import cli
 from gptjax.config import BadInput
 from gptjax.data.alphabets import Bytes
 from gptjax.data.subwords import byte_level_bpe, letters
+from gptjax.data.templates import Message
 from gptjax.generation import dialogue
-from gptjax.generation.dialogue import Dialogue, Message
+from gptjax.generation.dialogue import Dialogue
 from gptjax.training import source
 from tests.interop.folders import copy
 

@@ -40,7 +40,7 @@ def logits(params, cfg):
 
 def written(tmp_path: pathlib.Path, params: dict, cfg: ModelConfig, tokenizer: Tokenizer = BYTES) -> huggingface.Model:
     """Exported and opened again."""
-    export.write_model(tmp_path / "out", params, cfg, tokenizer, {})
+    export.write_model(tmp_path / "out", params, cfg, tokenizer, {}, {})
     return huggingface.open_model(tmp_path / "out", folders.here)
 
 
@@ -120,7 +120,7 @@ def test_several_files_come_with_their_index(tmp_path, monkeypatch):
 )
 def test_what_no_family_can_express_is_refused_by_name(changes, words, tmp_path):
     with pytest.raises(BadInput, match=words):
-        export.write_model(tmp_path / "out", {}, shape(**changes), BYTES, {})
+        export.write_model(tmp_path / "out", {}, shape(**changes), BYTES, {}, {})
     assert not list(tmp_path.iterdir())
 
 
@@ -140,7 +140,7 @@ def test_a_byte_tokenizer_of_the_library_has_the_ids_of_ours(tmp_path):
     import tokenizers
 
     params, cfg = model()
-    export.write_model(tmp_path / "out", params, cfg, BYTES, {})
+    export.write_model(tmp_path / "out", params, cfg, BYTES, {}, {})
     theirs = tokenizers.Tokenizer.from_file(str(tmp_path / "out/tokenizer.json"))
     for text in ("it's  x\n\tĀ naïve 日本 👩‍👩\U0010ffff \x01\x7f", "".join(map(chr, range(1, 400)))):
         assert theirs.encode(text).ids == BYTES.encode(text).tolist()

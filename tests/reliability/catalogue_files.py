@@ -10,6 +10,11 @@ UNKNOWN, CHARACTERS, BPE = (f'{{"name": "{name}", "fingerprint": ""}}' for name 
 BASE = "from configs import base\ndef get_config():\n    c = base.get_config()\n    "
 
 
+ASKED = '{"prompt": "a", "answer": "b"}\n'
+LONG = f'{{"prompt": "a", "answer": "{"b" * 300}"}}\n' * 9
+CHAT = "--config.data.chat_template={{tmp}}/{}"
+
+
 def config_file(name: str, content: str | bytes | None | Link, says: str) -> Case:
     return Case(f"a config that {name}", "train --config={tmp}/c.py --workdir={tmp}/new", says, {"c.py": content})
 
@@ -38,6 +43,11 @@ def generated(name: str, files: dict, says: str) -> Case:
 
 def launched(name: str, env: dict[str, str], says: str) -> Case:
     return Case(f"a launch {name}", "{train}", says, env=env)
+
+
+def dialogs(name: str, content: str | bytes | None | Link, says: str, flags: str = "", spec: str = "a.jsonl") -> Case:
+    words = f"{{train}} '--config.data.corpora=dialogs:{{tmp}}/{spec}' {flags}"
+    return Case(f"dialogs {name}", words, says, {spec.partition(":")[0]: content})
 
 
 CASES = [
@@ -99,6 +109,41 @@ CASES = [
     text("of rows that are all empty", "a.jsonl", '{"text": ""}\n' * 9, "its train split is empty"),
     text("of rows in Latin-1", "a.jsonl", b'{"text": "caf\xe9"}\n', "{tmp}/a.jsonl, line 1: not JSON"),
     text("that is no Parquet", "a.parquet", "PAR1", "{tmp}/a.parquet: not Parquet"),
+    dialogs("that are not there", None, "matches no file"),
+    dialogs("without a pattern", None, "names no examples", "--config.data.corpora=dialogs:"),
+    dialogs("that are empty", "", "its train split is empty"),
+    dialogs("that are one", ASKED, "its train split is empty"),
+    dialogs("in a text file", ASKED, "dialogs are read from .jsonl files, not .txt", spec="a.txt"),
+    dialogs("of lines that are no JSON", "{", "{tmp}/a.jsonl, line 1: not JSON"),
+    dialogs("without answers", '{"prompt": "a"}\n', "no field 'answer', nor 'messages'; it has prompt"),
+    dialogs("with empty answers", '{"prompt": "a", "answer": ""}\n', "line 1: no answer"),
+    dialogs("with other fields", ASKED, "no field 'q'; it has prompt, answer", spec="a.jsonl:q:a"),
+    dialogs("of a stranger", '{"messages": [{"role": "bot", "content": "a"}]}\n', "the role 'bot'"),
+    dialogs("whose messages are text", '{"messages": "a"}\n', "'messages' must be a list of objects"),
+    dialogs("with a NUL", '{"prompt": "a", "answer": "\\u0000b"}\n', "U+0000 in a message"),
+    dialogs("longer than the context", LONG, "model.context=64, but no dialog of"),
+    dialogs("refused for their length", LONG, "try model.context=321", "--config.data.too_long=refuse"),
+    dialogs("that see each other", ASKED * 9, "set it to true", "--config.data.mask_documents=false"),
+    dialogs("with a template that is not there", ASKED * 9, "cannot be read", CHAT.format("b.jinja")),
+    Case(
+        "dialogs with a template that is no Jinja",
+        "{train} --config.data.corpora=dialogs:{tmp}/a.jsonl --config.data.chat_template={tmp}/c.jinja",
+        "is no Jinja template",
+        {"a.jsonl": ASKED * 9, "c.jinja": "{% for %}"},
+    ),
+    dialogs("filled in another way", ASKED * 9, "did you mean 'budget'?", "--config.data.fill=budgets"),
+    dialogs("cut in another way", ASKED * 9, "did you mean 'cut_answer'?", "--config.data.too_long=cut_answers"),
+    dialogs("of a function that is not there", "", "has no function f", spec="a.py:f"),
+    dialogs("of a function that fails", "def f(split):\n    1 / 0\n", "ZeroDivisionError", spec="a.py:f"),
+    Case(
+        "dialogs beside text",
+        "{train} --config.data.corpora=python,dialogs:a --config.data.weights=1,1",
+        "leave it out",
+    ),
+    Case("a template for text", "{train} --config.data.chat_template=a", "data.chat_template=a: is for"),
+    Case(
+        "dialogs of a TFDS set without fields", "{train} --config.data.corpora=dialogs:tfds:samsum", "say which fields"
+    ),
     tokenizer("that is not there", "gpt2", {}, "no GPT-2 tokenizer there"),
     tokenizer("without its merges", "gpt2", {"t/vocab.json": "{}"}, "no GPT-2 tokenizer there"),
     tokenizer("that is garbage", "gpt2", {"t/vocab.json": "{", "t/merges.txt": ""}, "not GPT-2's files"),

@@ -1,0 +1,141 @@
+"""Batches of dialogs, a function of (seed, step) as those of text are: what is drawn is a row of packed examples.
+
+Segments keep the examples of a row apart, positions count from the start of each, and only targets that answer weigh.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from jaxtyping import Int64
+
+from gptjax.data import packing
+from gptjax.data.batches import SHARES, Batch, OnDemand, deal, shuffle_key
+from gptjax.data.examples import Examples
+from gptjax.data.packing import Fitted, Rows
+from gptjax.data.permutation import permuted
+from gptjax.data.store import Store
+
+
+class Packed:
+    """The examples of one store in rows."""
+
+    def __init__(self, found: Examples, used: Fitted, rows: Rows, context: int):
+        self.examples, self.used, self.rows, self.context = found, used, rows, context
+        self.n_groups = -(-len(rows) // rows.group)
+
+    @property
+    def counts(self) -> dict[str, int | float]:
+        filled = float(self.used.sizes_M.sum()) / (len(self.rows) * self.context)
+        return {**self.used.counts, "rows": len(self.rows), "filled": round(filled, 4)}
+
+    def drawn(self, place_B: Int64[np.ndarray, " B"], seed: int, store: int) -> Int64[np.ndarray, " B"]:
+        """The rows at these places of the epochs, laid end to end; the rows of a group stay beside each other."""
+        group_B, within_B = np.divmod(place_B, self.rows.group)
+        epoch_B, group_B = np.divmod(group_B, self.n_groups)
+        for epoch in np.unique(epoch_B).tolist():
+            mine = epoch_B == epoch
+            group_B[mine] = permuted(group_B[mine], self.n_groups, shuffle_key(seed, store, epoch))
+        return group_B * self.rows.group + within_B
+
+    def write(self, batch: Batch, at: int, row: int) -> None:
+        """Writes a row into row `at` of a batch; one past the last stays empty."""
+        assert batch.segments_BT is not None and batch.positions_BT is not None
+        if row >= len(self.rows):
+            return
+        first, stop = self.rows.borders[row : row + 2].tolist()
+        for number in range(first, stop):
+            member, start = int(self.rows.members[number]), int(self.rows.positions[number])
+            size = int(self.used.sizes_M[member])
+            here = slice(start, start + size)
+            targets, answers = self.examples.read(int(self.used.begins_M[member]), size)
+            batch.targets_BT[at, here] = targets
+            batch.inputs_BT[at, start + 1 : start + size] = targets[:-1]  # its first is an end of text already
+            batch.weights_BT[at, here] = answers
+            if self.used.ends_M[member]:
+                batch.weights_BT[at, start + size - 1] = 1
+            batch.segments_BT[at, here] = number - first + 1
+            batch.positions_BT[at, here] = np.arange(size)
+
+
+def empty(n_rows: int, context: int, end_of_text: int) -> Batch:
+    """Rows in which nothing weighs anything; what no example takes is segment 0."""
+    ids_BT = np.full((n_rows, context), end_of_text, np.int32)
+    positions_BT = np.tile(np.arange(context, dtype=np.int32), (n_rows, 1))
+    zeros_BT = np.zeros((n_rows, context), np.int32)
+    return Batch(ids_BT, ids_BT.copy(), zeros_BT.astype(np.float32), zeros_BT, positions_BT)
+
+
+class DialogBatches:
+    """`batches(step)` is the global batch of a step, or the `rows` of it that this process reads.
+
+    Rows are drawn from the stores in proportion to `weights`, as windows of text are. `told` says of each store how
+    many dialogs it has, how many were left out or cut, and how full the rows are. Raises BadInput as `packing.fitted`.
+    """
+
+    def __init__(
+        self,
+        stores: Mapping[str, Store],
+        weights: Sequence[float],
+        *,
+        batch_size: int,
+        context: int,
+        seed: int,
+        fill: str,
+        too_long: str,
+        end_of_text: int,
+        rows: Sequence[int] | None = None,
+    ):
+        self.batch_size, self.context, self.seed, self.end_of_text = batch_size, context, seed, end_of_text
+        self.rows = range(batch_size) if rows is None else rows
+        self.shares = [max(1, round(weight / sum(weights) * SHARES)) for weight in weights]
+        self.packed = []
+        for store in stores.values():
+            found = Examples(store, end_of_text)
+            used = packing.fitted(found, context, too_long)
+            made = packing.packed(used.sizes_M, context, fill, batch_size, seed)
+            self.packed.append(Packed(found, used, made, context))
+        self.told = {name: packed.counts for name, packed in zip(stores, self.packed, strict=True)}
+
+    def __call__(self, step: int) -> Batch:
+        batch, first = empty(len(self.rows), self.context, self.end_of_text), step * self.batch_size
+        store_of_row_B, place_B = np.array([deal(first + row, self.shares) for row in self.rows], np.int64).T
+        for number, packed in enumerate(self.packed):
+            (mine,) = np.nonzero(store_of_row_B == number)
+            drawn = packed.drawn(place_B[mine], self.seed, number)
+            for at, row in zip(mine.tolist(), drawn.tolist(), strict=True):
+                packed.write(batch, at, row)
+        return batch
+
+
+def fixed(
+    store: Store,
+    *,
+    batch_size: int,
+    context: int,
+    n_tokens: int,
+    too_long: str,
+    end_of_text: int,
+    rows: Sequence[int] | None = None,
+) -> Sequence[Batch]:
+    """Evaluation batches: examples in order from the start of a store until they hold `n_tokens` targets that answer.
+
+    Always the same ones, in full rows. The last batch is filled up with empty rows, so that all have one shape.
+    """
+    found = Examples(store, end_of_text)
+    used = packing.fitted(found, context, too_long)
+    n_used, n_targets = 0, 0
+    while n_used < len(used.sizes_M) and n_targets < n_tokens:
+        _, answers = found.read(int(used.begins_M[n_used]), int(used.sizes_M[n_used]))
+        n_targets += int(answers.sum()) + bool(used.ends_M[n_used])
+        n_used += 1
+    made = packing.packed(used.sizes_M[:n_used], context, "budget", batch_size, seed=0)
+    packed = Packed(found, used, made, context)
+    rows_B = range(batch_size) if rows is None else rows
+
+    def make(index: int) -> Batch:
+        batch = empty(len(rows_B), context, end_of_text)
+        for at, row in enumerate(rows_B):
+            packed.write(batch, at, index * batch_size + row)
+        return batch
+
+    return OnDemand(-(-len(made) // batch_size), make)
