@@ -43,4 +43,5 @@ def test_an_import_holds_less_than_1_3_times_the_weights(tmp_path):
     n_bytes = 4 * tree.count(shapes)
     assert n_bytes > 440e6 and (large / "model.safetensors").stat().st_size > 440e6
     taken = peak_of(large, tmp_path / "large_run") - peak_of(small, tmp_path / "small_run")
-    assert 0.9 * n_bytes < taken < 1.3 * n_bytes
+    stacked = 4 * tree.count(shapes["blocks"])  # always copied; an embedding may be used where it lies in the file
+    assert 0.9 * stacked < taken < 1.3 * n_bytes
