@@ -21,7 +21,7 @@ from gptjax.config import BadInput
 from gptjax.data.corpora import Tfds
 from gptjax.data.documents import MANY, Corpus, Piece
 from gptjax.data.templates import ROLES, Message, plain
-from gptjax.data.text_files import LINE_BYTES, checked, matches, nearest
+from gptjax.data.text_files import checked, json_rows, matches, nearest
 
 KINDS = ("dialogs:GLOB[:PROMPT:ANSWER]", "dialogs:tfds:NAME[/CONFIG]:PROMPT:ANSWER", "dialogs:FILE.py:FUNCTION")
 FIELDS = ("prompt", "answer")
@@ -84,18 +84,8 @@ class OfLines(Dialogs):
 
     def all(self) -> Iterator[Example]:
         for file in self.files:
-            with file.open("rb") as stream:
-                for number, line in enumerate(iter(lambda: stream.readline(LINE_BYTES + 1), b""), 1):
-                    where = f"{file}, line {number}"
-                    if len(line) > LINE_BYTES:
-                        raise BadInput(f"{where}: longer than {LINE_BYTES:,} bytes; a line is one dialog")
-                    if not line.strip():
-                        continue
-                    try:
-                        row = json.loads(line)
-                    except (ValueError, RecursionError) as error:
-                        raise BadInput(f"{where}: not JSON ({error})") from error
-                    yield Example(f"{file.name}:{number}", self.of_row(row, where))
+            for number, where, row in json_rows(file, "dialog"):
+                yield Example(f"{file.name}:{number}", self.of_row(row, where))
 
     def of_row(self, row: Any, where: str) -> list[Message]:
         if not isinstance(row, dict):

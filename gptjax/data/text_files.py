@@ -7,6 +7,7 @@ import io
 import json
 import pathlib
 from collections.abc import Iterator
+from typing import Any
 
 from gptjax.config import BadInput
 from gptjax.data.documents import Corpus, Piece, Source, divided
@@ -93,23 +94,29 @@ def nearest(pattern: str) -> str:
     return f"; did you mean {path.parent / near[0]}?" if near else f"; the nearest folder that exists is {path.parent}"
 
 
-def json_lines(file: pathlib.Path, field: str) -> Iterator[tuple[int, str, str]]:
-    """(line number, its name in errors, text) of each line that is not blank."""
+def json_rows(file: pathlib.Path, of: str) -> Iterator[tuple[int, str, Any]]:
+    """(line number, its name in errors, value) of each line that is not blank; `of` is what a line is one of."""
     with file.open("rb") as stream:
         for number, line in enumerate(iter(lambda: stream.readline(LINE_BYTES + 1), b""), 1):
             where = f"{file}, line {number}"
             if len(line) > LINE_BYTES:
-                raise BadInput(f"{where}: longer than {LINE_BYTES:,} bytes; a line is one document")
+                raise BadInput(f"{where}: longer than {LINE_BYTES:,} bytes; a line is one {of}")
             if not line.strip():
                 continue
             try:
                 row = json.loads(line)
             except (ValueError, RecursionError) as error:
                 raise BadInput(f"{where}: not JSON ({error})") from error
-            if not isinstance(row, dict) or field not in row:
-                has = f"it has {', '.join(row)}" if isinstance(row, dict) else "it is no object"
-                raise BadInput(f"{where}: no field {field!r}; {has}")
-            yield number, where, checked(row[field], where, field)
+            yield number, where, row
+
+
+def json_lines(file: pathlib.Path, field: str) -> Iterator[tuple[int, str, str]]:
+    """(line number, its name in errors, text) of each line that is not blank."""
+    for number, where, row in json_rows(file, "document"):
+        if not isinstance(row, dict) or field not in row:
+            has = f"it has {', '.join(row)}" if isinstance(row, dict) else "it is no object"
+            raise BadInput(f"{where}: no field {field!r}; {has}")
+        yield number, where, checked(row[field], where, field)
 
 
 def parquet_rows(file: pathlib.Path, field: str) -> Iterator[tuple[int, str, str]]:
