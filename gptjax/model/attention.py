@@ -60,11 +60,16 @@ def reference(
     return jnp.transpose(mixed_BKGTH, (0, 3, 1, 2, 4)).reshape(q_BTNH.shape)
 
 
+def meets_cache(q_BTNH: Array, k_BSKH: Array, slots: Slots) -> bool:
+    """Whether queries see slots of earlier calls: not where they fill a whole cache, which is a text as any other."""
+    return slots.first is not None and q_BTNH.shape[1] < k_BSKH.shape[1]
+
+
 def by_tiles(
     q_BTNH: Float[Array, "B T N H"], k_BSKH: Float[Array, "B S K H"], v_BSKH: Float[Array, "B S K H"], slots: Slots
 ) -> Float[Array, "B T N H"]:
     """The masked half skipped, memory linear in T; the few queries that meet a cache have no such half."""
-    if slots.first is not None:
+    if meets_cache(q_BTNH, k_BSKH, slots):
         return reference(q_BTNH, k_BSKH, v_BSKH, slots)
     return blockwise.causal_attention(q_BTNH, k_BSKH, v_BSKH, slots.segments_BT)
 
@@ -73,7 +78,7 @@ def round_the_ring(
     q_BTNH: Float[Array, "B T N H"], k_BSKH: Float[Array, "B S K H"], v_BSKH: Float[Array, "B S K H"], slots: Slots
 ) -> Float[Array, "B T N H"]:
     """Tiles of each device's positions, where the mesh in the context divides them; without one, tiles of all."""
-    if slots.first is not None:
+    if meets_cache(q_BTNH, k_BSKH, slots):
         return reference(q_BTNH, k_BSKH, v_BSKH, slots)
     kernel = functools.partial(ring.causal_attention, n_devices=local.n_sequence())
     return local.per_device(kernel)(q_BTNH, k_BSKH, v_BSKH, slots.segments_BT)
@@ -83,7 +88,7 @@ def whole_rows(kernel: Callable[..., Array]) -> Callable[..., Array]:
     """A kernel for a platform, on each device's rows and heads; the few queries that meet a cache get `reference`."""
 
     def attend(q_BTNH: Array, k_BSKH: Array, v_BSKH: Array, slots: Slots) -> Array:
-        if slots.first is not None:
+        if meets_cache(q_BTNH, k_BSKH, slots):
             return reference(q_BTNH, k_BSKH, v_BSKH, slots)
         if local.n_sequence() > 1:
             raise BadInput(
