@@ -68,7 +68,7 @@ class Growing:
 def complete(
     writer: Writer,
     tokenizer: Tokenizer,
-    prompts: Sequence[str],
+    prompts: Sequence[str | list[int]],
     *,
     n_tokens: int,
     options: Sampling,
@@ -79,7 +79,7 @@ def complete(
     nats: bool = False,
     on_text: OnText | None = None,
 ) -> list[list[Completion]]:
-    """For each prompt `samples` texts; the likeliest a token, best first, of `best_of` where that is above 0.
+    """For each prompt, a text or its tokens, `samples` texts; the likeliest a token, best first, of `best_of` where that is above 0.
 
     A text ends before the first of the stop strings, at an end of text, or after `n_tokens`. `on_text` is given each
     text piece by piece, a token at a time. Raises BadInput, which names the flag.
@@ -89,7 +89,8 @@ def complete(
     if any(not stop for stop in stops):
         raise BadInput("--stop: is empty; give at least one character")
     n, end = best_of or samples, tokenizer.end_of_text
-    asked = [Prompt(tokenizer.encode(p).tolist(), seed, sample) for p in prompts for sample in range(n)]
+    encoded = [tokenizer.encode(prompt).tolist() if isinstance(prompt, str) else prompt for prompt in prompts]
+    asked = [Prompt(tokens, seed, sample) for tokens in encoded for sample in range(n)]
     growing = [Growing(tokenizer, stops) for _ in asked]
 
     def on_tokens(number: int, tokens: list[int]) -> bool:

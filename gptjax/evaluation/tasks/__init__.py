@@ -1,0 +1,1 @@
+"""Tasks, one a file: `TASK`, or `TASKS`."""
