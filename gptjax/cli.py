@@ -129,6 +129,13 @@ def run_serve(flags: argparse.Namespace, overrides: list[str]) -> int:
     return serve.run(serve.Asked(**{name: getattr(flags, name) for name in serve.Asked._fields}))
 
 
+def run_evaluate(flags: argparse.Namespace, overrides: list[str]) -> int:
+    start_jax()
+    from gptjax.commands import evaluate
+
+    return evaluate.run(evaluate.Asked(**{name: getattr(flags, name) for name in evaluate.Asked._fields}))
+
+
 def run_import_hf(flags: argparse.Namespace, overrides: list[str]) -> int:
     start_jax()
     from gptjax.commands import import_hf
@@ -184,6 +191,7 @@ COMMANDS = {
     "generate": run_generate,
     "chat": run_chat,
     "serve": run_serve,
+    "evaluate": run_evaluate,
     "import-hf": run_import_hf,
     "export-hf": run_export_hf,
 }

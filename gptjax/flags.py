@@ -77,6 +77,7 @@ def make_parser() -> argparse.ArgumentParser:
     add_generate(commands)
     add_chat(commands)
     add_serve(commands)
+    add_evaluate(commands)
 
     bring = add(commands, "import-hf", "make a run of a Hugging Face model folder")
     bring.add_argument(
@@ -155,6 +156,26 @@ def add_serve(commands) -> None:
         ("timeout", float, 300.0, "SECONDS", "of a request, its time in the queue included"),
     ]
     add_rows(serve, rows)
+
+
+def add_evaluate(commands) -> None:
+    evaluate = add(commands, "evaluate", "score a model on tasks, beside trivial answers and another model")
+    add_from(evaluate)
+    rows: list[tuple[str, type, object, str, str]] = [
+        (
+            "tasks",
+            str,
+            None,
+            "NAME,...",
+            "tasks that ship, FILE.py with a TASK, or heldout: the run's own held-out text",
+        ),
+        ("against", str, None, "DIR", "another model, for the paired difference"),
+        ("shots", int, None, "N", "examples before each question; default: the task's own number"),
+        ("limit", int, 0, "N", "only the first N questions of each task; 0 = all"),
+        ("json", str, None, "FILE", "write every score, with its interval, n, signature and command"),
+        ("samples", str, None, "FILE", "write every question with the model's answer, as JSON lines"),
+    ]
+    add_rows(evaluate, rows)
 
 
 def add_from(parser: argparse.ArgumentParser) -> None:

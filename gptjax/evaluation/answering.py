@@ -31,6 +31,16 @@ class Answers(NamedTuple):
     texts: list[str]
     n_cut: int  # questions that lost the beginning of their prompt
 
+    def of(self, number: int, question: Question, kind: str) -> dict:
+        """What was answered to a question, for a file of samples."""
+        if kind == "generate":
+            return {"text": self.texts[number]}
+        nats, greedy = self.nats[number].tolist(), self.greedy[number].tolist()
+        found = {"nats": nats, "greedy": greedy}
+        if kind == "cloze":
+            return found
+        return found | {"right": question.right, "chosen": int(np.argmax(nats))}
+
 
 class Answerer:
     """A model that is ready to answer, on a mesh or one device."""

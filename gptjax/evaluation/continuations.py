@@ -265,7 +265,7 @@ def gone_on(caches: Caches, first_R: Array, owner_GR: Array, width: int) -> dict
 
 def of_targets(head: dict, x_RTD: Array, targets_RT: Array, n: int, cfg: ModelConfig) -> tuple[Array, Array]:
     """Nats and hits, of so many positions at a time that a device, with its n rows, holds `HEAD` tokens' logits."""
-    (R, T, D), at_once = x_RTD.shape, whole_power(HEAD // n)
+    (R, T, _), at_once = x_RTD.shape, whole_power(HEAD // n)
 
     def of_part(given: tuple[Array, Array]) -> tuple[Array, Array]:
         x_RtD, targets_Rt = given
@@ -274,7 +274,11 @@ def of_targets(head: dict, x_RTD: Array, targets_RT: Array, n: int, cfg: ModelCo
 
     if T <= at_once:
         return of_part((x_RTD, targets_RT))
-    parts = jnp.moveaxis(x_RTD.reshape(R, -1, at_once, D), 1, 0), jnp.moveaxis(targets_RT.reshape(R, -1, at_once), 1, 0)
-    found = jax.lax.map(of_part, parts)
-    nats_RT, hits_RT = (jnp.moveaxis(x, 0, 1).reshape(R, T) for x in found)
+
+    def in_parts(x_RT: Array) -> Array:
+        padded = jnp.pad(x_RT, [(0, 0), (0, -T % at_once)] + [(0, 0)] * (x_RT.ndim - 2))
+        return jnp.moveaxis(padded.reshape(R, -1, at_once, *x_RT.shape[2:]), 1, 0)
+
+    found = jax.lax.map(of_part, (in_parts(x_RTD), in_parts(targets_RT)))
+    nats_RT, hits_RT = (jnp.moveaxis(x, 0, 1).reshape(R, -1)[:, :T] for x in found)
     return nats_RT, hits_RT

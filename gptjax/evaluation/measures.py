@@ -6,8 +6,9 @@ import numpy as np
 
 from gptjax.config import BadInput
 from gptjax.evaluation import accuracy, edits, overlap, perplexity, scores
+from gptjax.evaluation.answering import Answers
 from gptjax.evaluation.scores import Measure
-from gptjax.evaluation.task import Question
+from gptjax.evaluation.task import Question, Task
 
 LESS_IS_BETTER = ("loss", "perplexity", "bits_per_byte")
 OF_TEXTS = {
@@ -59,26 +60,38 @@ def right(greedy_N: np.ndarray) -> Measure:
     return scores.mean("accuracy", greedy_N.astype(np.float64), "greedy|per:question")
 
 
+def of_answers(task: Task, questions: Sequence[Question], answers: Answers) -> dict[str, Measure]:
+    """Every metric of a task, in its order."""
+    if task.kind == "generate":
+        return of_texts(task.measured, answers.texts, questions)
+    if task.kind == "choice":
+        return {
+            metric: of_choices(metric, chosen(answers.nats, questions, metric), questions) for metric in task.measured
+        }
+    nats_N, greedy_N = (np.array([each[0] for each in of]) for of in (answers.nats, answers.greedy))
+    return of_cloze(task.measured, nats_N, greedy_N, answers.n_tokens_N, answers.n_bytes_N)
+
+
 def of_baseline(
-    kind: str,
-    metrics: Sequence[str],
+    task: Task,
     given: Sequence[str] | Sequence[float],
     questions: Sequence[Question],
-    n_tokens_N: np.ndarray,
-    n_bytes_N: np.ndarray,
+    answers: Answers,
     where: str,
 ) -> dict[str, Measure]:
-    """The measures of a trivial answer to each question: a text, or of a cloze the log-probability of the right one."""
+    """The measures of a trivial answer to each question: a text, or of a cloze the log-probability of the right one.
+
+    `answers` are a model's, for the lengths of what is right.
+    """
     if len(given) != len(questions):
         raise BadInput(f"{where}: {len(given)} answers to {len(questions)} questions")
-    if kind == "generate":
-        return of_texts(metrics, [str(text) for text in given], questions)
-    if kind == "cloze" and not isinstance(given[0], str):
-        kept = [name for name in metrics if name != "accuracy"]
-        nats_N = np.array(given, np.float64)
-        return of_cloze(kept, nats_N, np.zeros(len(given), np.bool_), n_tokens_N, n_bytes_N)
+    if task.kind == "generate":
+        return of_texts(task.measured, [str(text) for text in given], questions)
+    if task.kind == "cloze" and not isinstance(given[0], str):
+        kept, nats_N = [name for name in task.measured if name != "accuracy"], np.array(given, np.float64)
+        return of_cloze(kept, nats_N, np.zeros(len(given), np.bool_), answers.n_tokens_N, answers.n_bytes_N)
     hits = [question.answers[question.right] == text for text, question in zip(given, questions, strict=True)]
-    if kind == "cloze":
-        return {"accuracy": right(np.array(hits))} if "accuracy" in metrics else {}
+    if task.kind == "cloze":
+        return {"accuracy": right(np.array(hits))} if "accuracy" in task.measured else {}
     picked = [question.right if hit else -1 for hit, question in zip(hits, questions, strict=True)]
-    return {name: of_choices(name, picked, questions) for name in metrics}
+    return {name: of_choices(name, picked, questions) for name in task.measured}

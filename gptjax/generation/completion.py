@@ -79,7 +79,8 @@ def complete(
     nats: bool = False,
     on_text: OnText | None = None,
 ) -> list[list[Completion]]:
-    """For each prompt, a text or its tokens, `samples` texts; the likeliest a token, best first, of `best_of` where that is above 0.
+    """For each prompt, a text or its tokens, `samples` texts; the likeliest a token, best first, of `best_of` where
+    that is above 0.
 
     A text ends before the first of the stop strings, at an end of text, or after `n_tokens`. `on_text` is given each
     text piece by piece, a token at a time. Raises BadInput, which names the flag.

@@ -1,0 +1,181 @@
+"""`gptjax evaluate`: a model's scores on tasks, with intervals, beside trivial answers and beside another model."""
+
+import json
+import pathlib
+import shlex
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import jax
+from jax.sharding import Mesh
+
+from gptjax import mesh
+from gptjax.commands import evaluate_text
+from gptjax.config import BadInput, Config, MeshConfig, ModelConfig
+from gptjax.data.shards import progress_line
+from gptjax.evaluation import heldout, measures, report, task
+from gptjax.evaluation.answering import Answerer, Answers
+from gptjax.evaluation.scores import Measure
+from gptjax.evaluation.task import Question, Task
+from gptjax.model import gpt
+from gptjax.training import sharding, source
+
+HELDOUT = "heldout"  # the run's own held-out text, which is no file of tasks
+
+
+class Asked(NamedTuple):
+    """The flags of the command, by their names."""
+
+    folder: str
+    tasks: str
+    against: str | None
+    shots: int | None
+    limit: int
+    json: str | None
+    samples: str | None
+
+    @property
+    def command(self) -> str:
+        """What gives the same scores again."""
+        named = {"from": self.folder, "tasks": self.tasks, "against": self.against, "shots": self.shots}
+        words = [f"--{name}={value}" for name, value in named.items() if value is not None]
+        return shlex.join(["gptjax", "evaluate", *words, *([f"--limit={self.limit}"] if self.limit else [])])
+
+
+class Opened(NamedTuple):
+    """A task with all that is asked, and what is shown before each question."""
+
+    task: Task
+    questions: list[Question]
+    shots: list[Question]
+
+
+class Found(NamedTuple):
+    """What a model did."""
+
+    run: str
+    step: int
+    tokenizer: str  # fingerprint
+    cfg: Config
+    measured: dict[str, dict[str, Measure]]  # of each task, by metric
+    answers: dict[str, Answers]
+
+
+def run(asked: Asked) -> int:
+    """Prints the table, and writes it and every answer where that is asked; returns the exit code. Raises BadInput."""
+    check(asked)
+    names = asked.tasks.split(",")
+    opened = [open_task(one, asked) for one in task.load([name for name in names if name != HELDOUT])]
+    for folder in filter(None, (asked.folder, asked.against)):
+        source.described(folder)  # is refused before the first model works for minutes
+    found = answered(asked.folder, opened, asked.limit, heldout_of="" if HELDOUT in names else None)
+    other = None
+    if asked.against is not None:
+        other = answered(asked.against, opened, asked.limit, heldout_of=asked.folder if HELDOUT in names else None)
+    whole = {
+        "command": asked.command,
+        "from": {"path": asked.folder, "run": found.run, "step": found.step},
+        "against": None if other is None else {"path": asked.against, "run": other.run, "step": other.step},
+        "tasks": {name: told(name, found, other, opened, asked.command) for name in found.measured},
+    }
+    evaluate_text.show(whole)
+    if asked.json is not None:
+        write("--json", asked.json, json.dumps(whole, indent=1) + "\n")
+    if asked.samples is not None:
+        lines = [json.dumps(line, ensure_ascii=False) for line in samples(opened, [found, *([other] if other else [])])]
+        write("--samples", asked.samples, "\n".join(lines) + "\n")
+    return 0
+
+
+def check(asked: Asked) -> None:
+    """Raises BadInput for flags that cannot be, before anything is opened."""
+    for name, text in (("from", asked.folder), ("tasks", asked.tasks), ("against", asked.against)):
+        if text == "":
+            raise BadInput(f"--{name}: is empty; give at least one character")
+    if not all(asked.tasks.split(",")):
+        raise BadInput(f"--tasks={asked.tasks}: a name between the commas is empty")
+    for name, number in (("shots", asked.shots), ("limit", asked.limit)):
+        if number is not None and not 0 <= number < 2**31:
+            raise BadInput(f"--{name}={number}: must be at {'least 0' if number < 0 else f'most {2**31 - 1}'}")
+    for name in ("json", "samples"):
+        file = getattr(asked, name)
+        if file is not None and (not file or pathlib.Path(file).is_dir() or not pathlib.Path(file).parent.is_dir()):
+            raise BadInput(f"--{name}={file}: name a file in a folder that exists")
+
+
+def open_task(one: Task, asked: Asked) -> Opened:
+    questions = task.opened(one, asked.limit)
+    n_shots = one.n_shots if asked.shots is None else asked.shots
+    return Opened(one, questions, task.drawn_shots(one, questions, n_shots))
+
+
+def answered(folder: str, opened: Sequence[Opened], limit: int, heldout_of: str | None) -> Found:
+    """What the model of a folder does on every task; `heldout_of` names whose held-out text is scored, "" its own."""
+    on = mesh_for(source.described(folder)[0])
+    given = source.open_run(folder, on)
+    answerer, measured, answers = Answerer(given, on), {}, {}
+    if heldout_of is not None:
+        cfg = given.cfg if not heldout_of else source.open_run(heldout_of, on).cfg
+        windows = heldout.opened(cfg, on, folder)
+        with progress_line(f"{folder}: {HELDOUT}", shown=True) as show:
+            tell = lambda done: show(f"{done:,} windows of {windows.n_rows:,}")
+            measured[HELDOUT] = heldout.measure(given.params, given.cfg.model, windows, on, limit, tell)
+    for one, questions, shots in opened:
+        with progress_line(f"{folder}: {one.name}", shown=True) as show:
+            tell = lambda done, n=len(questions): show(f"{done:,} of {n:,} questions")
+            answers[one.name] = answerer.answer(one, questions, shots, tell)
+        measured[one.name] = measures.of_answers(one, questions, answers[one.name])
+    return Found(given.run, given.step, given.tokenizer.fingerprint, given.cfg, measured, answers)
+
+
+def mesh_for(cfg: ModelConfig) -> Mesh | None:
+    """All devices: the parameters divided among them where that goes, else a copy on each. None for one device."""
+    if len(jax.devices()) == 1:
+        return None
+    divided, copied = (mesh.make(MeshConfig(*sizes)) for sizes in ((1, -1, 1, 1), (-1, 1, 1, 1)))
+    try:
+        sharding.of_params(jax.eval_shape(lambda: gpt.init(jax.random.key(0), cfg)), divided)
+    except BadInput:
+        return copied
+    return divided
+
+
+def told(name: str, found: Found, other: Found | None, opened: Sequence[Opened], command: str) -> dict:
+    """What is reported of a task."""
+    of_other = None if other is None else other.measured[name]
+    same_tokens = other is not None and other.tokenizer == found.tokenizer
+    compared = report.compared(found.measured[name], of_other, same_tokens, command)
+    if name == HELDOUT:
+        return compared
+    one, questions, shots = next(entry for entry in opened if entry.task.name == name)
+    answers = found.answers[name]
+    baselines = {
+        title: measures.of_baseline(one, baseline(questions), questions, answers, f"task {name}, baseline {title}")
+        for title, baseline in one.baselines.items()
+    }
+    beside = {title: report.compared_with(found.measured[name], of, command) for title, of in baselines.items()}
+    return compared | {"shots": len(shots), "cut": answers.n_cut, "baselines": beside}
+
+
+def samples(opened: Sequence[Opened], models: Sequence[Found]) -> Iterator[dict]:
+    """A line for each question and model: what was asked, what would be right, and what the model said."""
+    for one, questions, shots in opened:
+        for number, question in enumerate(questions):
+            for found in models:
+                yield {
+                    "task": one.name,
+                    "number": number,
+                    "run": found.run,
+                    "step": found.step,
+                    "prompt": task.with_shots(question, shots),
+                    "answers": question.answers,
+                    **found.answers[one.name].of(number, question, one.kind),
+                }
+
+
+def write(flag: str, file: str, text: str) -> None:
+    try:
+        pathlib.Path(file).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise BadInput(f"{flag}={file}: {error.strerror}; name a file that can be written") from error
+    print(f"wrote {file}")
