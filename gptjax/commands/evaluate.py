@@ -1,9 +1,10 @@
 """`gptjax evaluate`: a model's scores on tasks, with intervals, beside trivial answers and beside another model."""
 
+import contextlib
 import json
 import pathlib
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import jax
@@ -66,12 +67,13 @@ def run(asked: Asked) -> int:
     check(asked)
     names = asked.tasks.split(",")
     opened = [open_task(one, asked) for one in task.load([name for name in names if name != HELDOUT])]
-    for folder in filter(None, (asked.folder, asked.against)):
-        source.described(folder)  # is refused before the first model works for minutes
-    found = answered(asked.folder, opened, asked.limit, heldout_of="" if HELDOUT in names else None)
+    described = [source.described(folder) for folder in (asked.folder, asked.against) if folder is not None]
+    if HELDOUT in names and len({fingerprint for _, fingerprint in described}) > 1:
+        raise BadInput(f"--against={asked.against}: its tokenizer is another, so it cannot be scored on {HELDOUT} text")
+    found = answered(asked.folder, opened, asked.limit, HELDOUT in names, None)
     other = None
     if asked.against is not None:
-        other = answered(asked.against, opened, asked.limit, heldout_of=asked.folder if HELDOUT in names else None)
+        other = answered(asked.against, opened, asked.limit, HELDOUT in names, found.cfg)
     whole = {
         "command": asked.command,
         "from": {"path": asked.folder, "run": found.run, "step": found.step},
@@ -109,23 +111,26 @@ def open_task(one: Task, asked: Asked) -> Opened:
     return Opened(one, questions, task.drawn_shots(one, questions, n_shots))
 
 
-def answered(folder: str, opened: Sequence[Opened], limit: int, heldout_of: str | None) -> Found:
-    """What the model of a folder does on every task; `heldout_of` names whose held-out text is scored, "" its own."""
+def answered(folder: str, opened: Sequence[Opened], limit: int, with_heldout: bool, cfg: Config | None) -> Found:
+    """What the model of a folder does on every task; the held-out text is that of `cfg`, without one its own."""
     on = mesh_for(source.described(folder)[0])
     given = source.open_run(folder, on)
     answerer, measured, answers = Answerer(given, on), {}, {}
-    if heldout_of is not None:
-        cfg = given.cfg if not heldout_of else source.open_run(heldout_of, on).cfg
-        windows = heldout.opened(cfg, on, folder)
-        with progress_line(f"{folder}: {HELDOUT}", shown=True) as show:
-            tell = lambda done: show(f"{done:,} windows of {windows.n_rows:,}")
+    if with_heldout:
+        windows = heldout.opened(given.cfg if cfg is None else cfg, on, folder)
+        with telling(f"{folder}: {HELDOUT}", windows.n_rows, "windows") as tell:
             measured[HELDOUT] = heldout.measure(given.params, given.cfg.model, windows, on, limit, tell)
     for one, questions, shots in opened:
-        with progress_line(f"{folder}: {one.name}", shown=True) as show:
-            tell = lambda done, n=len(questions): show(f"{done:,} of {n:,} questions")
+        with telling(f"{folder}: {one.name}", len(questions), "questions") as tell:
             answers[one.name] = answerer.answer(one, questions, shots, tell)
         measured[one.name] = measures.of_answers(one, questions, answers[one.name])
     return Found(given.run, given.step, given.tokenizer.fingerprint, given.cfg, measured, answers)
+
+
+@contextlib.contextmanager
+def telling(title: str, n: int, what: str) -> Iterator[Callable[[int], None]]:
+    with progress_line(title, shown=True) as show:
+        yield lambda done: show(f"{done:,} of {n:,} {what}")
 
 
 def mesh_for(cfg: ModelConfig) -> Mesh | None:
