@@ -1,0 +1,101 @@
+"""`gptjax evaluate`: a run's scores on tasks, with intervals, baselines, another run and every answer."""
+
+import json
+
+import numpy as np
+import pytest
+
+from gptjax import cli
+from gptjax.commands import evaluate
+from tests.commands.test_train import TINY, lines, on_one_device
+
+MINE = """
+from gptjax.evaluation.task import Question, Task
+asked = [Question(f"{n} and ", (f"{n}", "no", "perhaps"), n % 3) for n in range(6)]
+said = [Question(f"say {n}: ", (f"word {n}",)) for n in range(3)]
+shown = [Question(f"shown {n} ", ("x", "y"), 1) for n in range(4)]
+TASKS = (
+    Task("picked", "choice", lambda: asked, lambda: shown, baselines={"first": lambda qs: [q.answers[0] for q in qs]}),
+    Task("said", "generate", lambda: said, metrics=("edit_similarity",), max_tokens=8),
+    Task("talked", "generate", lambda: said, metrics=("exact_match",), max_tokens=8, chat=True),
+)
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Two runs of twelve steps, and a file of tasks."""
+    folder = tmp_path_factory.mktemp("evaluated")
+    for seed in (0, 1):
+        keys = TINY | {"sample_tokens": "1", "data.cache": str(folder / "cache"), "seed": str(seed)}
+        flags = [f"--config.{key}={value}" for key, value in keys.items()]
+        assert on_one_device(["train", "--config=configs/base.py", f"--workdir={folder}/run{seed}", *flags]) == 0
+    (folder / "mine.py").write_text(MINE)
+    return folder
+
+
+def evaluated(folder, *flags):
+    assert on_one_device(["evaluate", f"--from={folder}/run0", f"--json={folder}/found.json", *flags]) == 0
+    return json.loads((folder / "found.json").read_text())
+
+
+def test_every_score_has_n_an_interval_and_its_command(folder, capsys):
+    found = evaluated(folder, f"--tasks={folder}/mine.py,zen,heldout", "--limit=3")
+    assert list(found["tasks"]) == ["heldout", "picked", "said", "talked", "zen"]
+    for task in found["tasks"].values():
+        low, high = task["interval"]
+        assert low <= task["score"] <= high and task["n"] == 3
+        assert task["score"] == task["metrics"][task["metric"]]["score"]
+        assert all(of["command"] == found["command"] and of["signature"] for of in task["metrics"].values())
+    assert found["command"] == f"gptjax evaluate --from={folder}/run0 --tasks={folder}/mine.py,zen,heldout --limit=3"
+    table = capsys.readouterr().out
+    assert "bits_per_byte, less is better" in table and "  first " in table and found["command"] in table
+
+
+def test_the_held_out_text_costs_what_the_run_said(folder):
+    found = evaluated(folder, "--tasks=heldout")["tasks"]["heldout"]
+    nll, bits = (lines(folder / "run0", key)[12] for key in ("eval/nll", "eval/bits_per_byte"))
+    assert found["metrics"]["loss"]["score"] == pytest.approx(nll, rel=1e-5)
+    assert found["metrics"]["bits_per_byte"]["score"] == pytest.approx(bits, rel=1e-5)
+    assert found["metrics"]["perplexity"]["score"] == pytest.approx(np.exp(nll), rel=1e-4)
+
+
+def test_another_model_is_compared_question_by_question(folder):
+    tasks = f"--tasks={folder}/mine.py,heldout"
+    same = evaluated(folder, tasks, f"--against={folder}/run0")["tasks"]
+    for task in same.values():
+        for metric, other in task["against"].items():
+            assert other["score"] == task["metrics"][metric]["score"]
+            assert other["difference"]["interval"] == [0, 0]
+    other = evaluated(folder, tasks, f"--against={folder}/run1")["tasks"]["heldout"]
+    difference = other["against"]["loss"]["difference"]
+    assert difference["score"] == pytest.approx(other["score"] - other["against"]["loss"]["score"], abs=1e-6)
+    assert difference["score"] != 0
+    low, high = difference["interval"]
+    wide = other["interval"][1] - other["interval"][0]
+    assert 0 < high - low < wide  # the same windows of both: what windows differ by is not in it
+
+
+def test_every_answer_is_written_with_what_was_asked(folder):
+    flags = f"--tasks={folder}/mine.py", f"--samples={folder}/answers.jsonl"
+    evaluated(folder, *flags, f"--against={folder}/run1")
+    rows = [json.loads(line) for line in (folder / "answers.jsonl").read_text().splitlines()]
+    assert len(rows) == 2 * (6 + 3 + 3)
+    for row in rows:
+        assert row["prompt"] and row["answers"] and row["run"].startswith(str(folder))
+        if row["task"] == "picked":
+            assert row["chosen"] == int(np.argmax(row["nats"])) and row["right"] == row["number"] % 3
+        else:
+            assert isinstance(row["text"], str)
+
+
+def test_on_several_devices_the_scores_are_the_same(folder):
+    flags = "--tasks=arithmetic,heldout", "--limit=20"
+    assert cli.main(["evaluate", f"--from={folder}/run0", f"--json={folder}/many.json", *flags]) == 0
+    alone = evaluated(folder, *flags)
+    assert json.loads((folder / "many.json").read_text())["tasks"] == alone["tasks"]
+
+
+def test_the_command_is_what_was_asked():
+    asked = evaluate.Asked("a b", "zen", None, 2, 0, "x.json", None)
+    assert asked.command == "gptjax evaluate '--from=a b' --tasks=zen --shots=2"
