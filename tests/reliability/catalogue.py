@@ -22,6 +22,9 @@ class Case(NamedTuple):
     env: dict[str, str] = {}
 
 
+FAILING = (
+    "from gptjax.evaluation.task import Task\nTASK = Task('t', 'cloze', lambda: 1 / 0)\n"  # found out when it is asked
+)
 KEYS = [  # an override of the tiny config, what is said of it
     ("n_steps=0", "n_steps=0: must be at least 1"),
     ("n_steps=-5", "n_steps=-5: must be at least 1"),
@@ -151,6 +154,28 @@ FLAGS = [
     Case("samples=0", "generate --from={run} --prompt=a --samples=0", "--samples=0: must be at least 1"),
     Case("a seed of -1", "generate --from={run} --prompt=a --seed=-1", "--seed=-1: must be at least 0"),
     Case("a seed of 33 bits", "generate --from={run} --prompt=a --seed=4294967296", "must be at most 4294967295"),
+    Case("evaluate without tasks", "evaluate --from={run}", "--tasks"),
+    Case("evaluate on nothing", "evaluate --from={run} --tasks=", "--tasks: is empty"),
+    Case("evaluate on a name that is empty", "evaluate --from={run} --tasks=zen,,zen", "between the commas is empty"),
+    Case("a task that does not ship", "evaluate --from={run} --tasks=hellaswagg", "did you mean 'hellaswag'?"),
+    Case("a task twice", "evaluate --from={run} --tasks=zen,zen", "two tasks are called 'zen'"),
+    Case("a task file that is not there", "evaluate --from={run} --tasks=/nowhere/x.py", "/nowhere/x.py: no such file"),
+    Case("a task of other people's data", "evaluate --from={run} --tasks=piqa", "piqa"),
+    Case("evaluate from nowhere", "evaluate --from=/nowhere --tasks=zen", "/nowhere: not a run directory"),
+    Case("against nowhere", "evaluate --from={run} --tasks=zen --against=/nowhere", "/nowhere: not a run directory"),
+    Case("against nothing", "evaluate --from={run} --tasks=zen --against=", "--against: is empty"),
+    Case("shots=-1", "evaluate --from={run} --tasks=arithmetic --shots=-1", "--shots=-1: must be at least 0"),
+    Case(
+        "more shots than there are", "evaluate --from={run} --tasks=operators --shots=99", "99: task operators has 12"
+    ),
+    Case("shots of a task that has none", "evaluate --from={run} --tasks=zen --shots=1", "zen has no examples to show"),
+    Case("limit=-1", "evaluate --from={run} --tasks=zen --limit=-1", "--limit=-1: must be at least 0"),
+    Case("scores that cannot be written", "evaluate --from={run} --tasks=zen --json=/nowhere/x", "--json=/nowhere/x"),
+    Case("answers that cannot be written", "evaluate --from={run} --tasks=zen --samples={tmp}", "name a file"),
+    Case("a task that is no Python", "evaluate --from={run} --tasks={tmp}/a.py", "a.py: SyntaxError", {"a.py": "a b"}),
+    Case("a file without a task", "evaluate --from={run} --tasks={tmp}/a.py", "defines no TASK", {"a.py": "a = 1"}),
+    Case("a task that exits", "evaluate --from={run} --tasks={tmp}/a.py", "SystemExit", {"a.py": "raise SystemExit"}),
+    Case("questions that fail", "evaluate --from={run} --tasks={tmp}/a.py", "ZeroDivisionError", {"a.py": FAILING}),
     Case("plan without a config", "plan", "--config"),
     Case("plan with --workdir", "plan --config=configs/base.py --workdir=x", "plan has no flag --workdir=x"),
     Case("a chip that does not exist", "plan --config=configs/base.py --topology=v9:4x4", "v9"),
