@@ -4,7 +4,7 @@
 
 The same pairs of context and choice either way, with the same programs: at once, so that the choices of a question
 share its context, and a choice at a time (first choices of all questions, then second ones...), so that none does. The
-vocabulary is GPT-2's, from GPTJAX_TEST_DATA. Without and with take turns; a ratio is the median over the rounds of their ratios.
+vocabulary is GPT-2's, from GPTJAX_TEST_DATA. The two take turns; a ratio is the median over the rounds of their ratios.
 The scores are compared too: they are the same to the last bit.
 """
 
