@@ -190,7 +190,7 @@ def read(params: dict, tokens_BT: Int[Array, "B T"], *, cfg: ModelConfig, on: Me
             params,
             tokens_BT,
             cfg,
-            positions_BT=positions(jnp.zeros(1, jnp.int32), tokens_BT, cfg),
+            positions_BT=positions(jnp.zeros(len(tokens_BT), jnp.int32), tokens_BT, cfg),
             cache=gpt.init_cache(cfg, *tokens_BT.shape),
             unpack=unpacking(on),
         )  # nobody reads the logits, so XLA leaves them out
