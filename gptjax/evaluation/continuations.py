@@ -7,27 +7,22 @@ nothing. So a score is a function of its pair, on one device and on any mesh tha
 """
 
 import collections
-import functools
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, PartitionSpec
-from jaxtyping import Array, Bool, Float, Float64, Int
+from jax.sharding import Mesh
+from jaxtyping import Bool, Float64
 
-from gptjax import mesh, tree
+from gptjax import mesh
 from gptjax.config import BadInput, ModelConfig
-from gptjax.model import gpt
-from gptjax.training import loss, sharding
+from gptjax.evaluation import passes
+from gptjax.evaluation.passes import Caches
 
-P = PartitionSpec
 LEAST = {"read": 32, "follow": 8}  # tokens of a row
 TOKENS = {"read": 512, "follow": 256}  # of a device, in a program that reads contexts and in one that scores
-SLOTS = 4096  # of the caches of a device's rows, which are copies
-HEAD = 256  # tokens of a device whose logits are held at once
-KV = P(None, mesh.ROWS, None, "tensor", None)  # where keys and values lie on a mesh
+SLOTS = 4096  # of a device's caches of contexts, and of its rows' copies of them
 
 Pair = tuple[Sequence[int], Sequence[int]]  # tokens of a context, of which there is at least one, and what follows
 
@@ -49,7 +44,6 @@ class Row(NamedTuple):
 
 
 Part = list[list[Row]]  # what a device is given: contexts, each with the rows that share it
-Caches = tuple[Array, Array]  # keys and values of contexts
 
 
 def score(
@@ -69,8 +63,9 @@ def score(
     rows = [as_row(number, pair, cfg.context) for number, pair in enumerate(pairs)]
     nats_N, greedy_N, done = np.zeros(len(rows), np.float64), np.zeros(len(rows), np.bool_), 0
     ways = 1 if on is None else mesh.size(on, "replica") * mesh.size(on, "data")
+    caches = None
     for length, parts in dealt(rows, ways):
-        caches = read_all(params, parts, length, cfg, on) if length else None
+        caches = read_all(params, caches, parts, length, cfg, on) if length else None
         for width, shares in rounds(parts, length):
             nats_RT, hits_RT = follow_all(params, caches, parts, shares, (length, width), cfg, on)
             for at, row in shares.items():
@@ -94,18 +89,14 @@ def as_row(number: int, pair: Pair, most: int) -> Row:
 
 
 def bucket(n: int, least: int) -> int:
-    """The length of the array for n tokens: a power of two that n alone decides, so that few programs are compiled."""
-    return max(least, 1 << (n - 1).bit_length()) if n else 0
+    """The length of the array for n tokens, which n alone decides: few are compiled, a fifth of one is padding."""
+    power = 1 << max(0, n - 1).bit_length()
+    return max(least, power * 3 // 4 if n <= power * 3 // 4 else power) if n else 0
 
 
 def n_rows(length: int, width: int) -> int:
     """Rows of a device in the program that scores `width` tokens of each after `length` of its context."""
-    return whole_power(min(TOKENS["follow"] // width, SLOTS // (length + width)))
-
-
-def whole_power(n: int) -> int:
-    """The largest power of two up to n, and 1 at least: arrays then divide into each other."""
-    return 1 << (max(1, n).bit_length() - 1)
+    return passes.whole_power(min(TOKENS["follow"] // width, SLOTS // (length + width)))
 
 
 def dealt(rows: Sequence[Row], ways: int) -> Iterator[tuple[int, list[Part]]]:
@@ -117,15 +108,20 @@ def dealt(rows: Sequence[Row], ways: int) -> Iterator[tuple[int, list[Part]]]:
     for shared in sharing.values():
         by_length[bucket(len(shared[0].context), LEAST["read"])].append(shared)
     for length, contexts in sorted(by_length.items(), reverse=True):
-        n = n_contexts(length)
-        for first in range(0, len(contexts), n * ways):
-            here = contexts[first : first + n * ways]
+        n = n_held(length) * ways
+        for first in range(0, len(contexts), n):
+            here = contexts[first : first + n]
             yield length, [here[way::ways] for way in range(ways)]
 
 
-def n_contexts(length: int) -> int:
+def n_read(length: int) -> int:
     """Contexts of a device in the program that reads arrays of this length."""
-    return max(1, TOKENS["read"] // length) if length else TOKENS["follow"]
+    return max(1, TOKENS["read"] // length)
+
+
+def n_held(length: int) -> int:
+    """Contexts of which a device holds the caches, so that the rows of many fill the program that scores."""
+    return max(1, SLOTS // length // n_read(length)) * n_read(length) if length else SLOTS
 
 
 def rounds(parts: Sequence[Part], length: int) -> Iterator[tuple[int, dict[int, Row]]]:
@@ -144,13 +140,21 @@ def rounds(parts: Sequence[Part], length: int) -> Iterator[tuple[int, dict[int, 
             )
 
 
-def read_all(params: dict, parts: Sequence[Part], length: int, cfg: ModelConfig, on: Mesh | None) -> Caches:
-    n = n_contexts(length)
-    tokens_BT = np.zeros((len(parts) * n, length), np.int32)
-    for way, part in enumerate(parts):
-        for at, (row, *_) in enumerate(part):
-            tokens_BT[way * n + at, : len(row.context)] = row.context
-    return read(params, put(tokens_BT, on), cfg=cfg, on=on)
+def read_all(
+    params: dict, held: Caches | None, parts: Sequence[Part], length: int, cfg: ModelConfig, on: Mesh | None
+) -> Caches:
+    """The caches of the contexts of each device, in the memory of those held before where they are as long."""
+    n, ways = n_read(length), len(parts)
+    if held is None or held[0].shape[2] != length:
+        del held  # before as much is taken again
+        held = passes.empty(cfg=cfg, n=n_held(length) * ways, length=length, on=on)
+    for first in range(0, max(map(len, parts)), n):
+        tokens_BT = np.zeros((ways * n, length), np.int32)
+        for way, part in enumerate(parts):
+            for at, (row, *_) in enumerate(part[first : first + n]):
+                tokens_BT[way * n + at, : len(row.context)] = row.context
+        held = passes.read(params, held, passes.put(tokens_BT, on), np.int32(first), cfg=cfg, n_devices=ways, on=on)
+    return held
 
 
 def follow_all(
@@ -170,115 +174,5 @@ def follow_all(
     for at, row in shares.items():
         tokens_RT[at, : len(row.inputs)], targets_RT[at, : len(row.targets)] = row.inputs, row.targets
         first_R[at], owner_GR[at // n, at % n] = len(row.context), places[at // n][row.number]
-    arrays = (put(x, on) for x in (tokens_RT, targets_RT, first_R, owner_GR))
-    return jax.device_get(follow(params, caches, *arrays, cfg=cfg, on=on))
-
-
-def put(x: np.ndarray, on: Mesh | None) -> np.ndarray | Array:
-    """Rows of all devices where they lie; every process has them all."""
-    if on is None:
-        return x
-    return jax.make_array_from_callback(x.shape, sharding.place(P(mesh.ROWS), on), lambda index: x[index])
-
-
-@functools.partial(jax.jit, static_argnames=("cfg", "on"))
-def read(params: dict, tokens_BT: Int[Array, "B T"], *, cfg: ModelConfig, on: Mesh | None) -> Caches:
-    """Keys and values of contexts, from the start of their rows; what stands behind them, nobody is shown."""
-
-    def passed(tokens_BT: Array) -> Caches:
-        out = gpt.forward(
-            params,
-            tokens_BT,
-            cfg,
-            positions_BT=positions(jnp.zeros(len(tokens_BT), jnp.int32), tokens_BT, cfg),
-            cache=gpt.init_cache(cfg, *tokens_BT.shape),
-            unpack=unpacking(on),
-        )  # nobody reads the logits, so XLA leaves them out
-        assert out.cache is not None
-        return mesh.lie(out.cache["k_LBSKH"], KV), mesh.lie(out.cache["v_LBSKH"], KV)
-
-    return passed(tokens_BT) if on is None else mesh.within(on, passed)(tokens_BT)
-
-
-@functools.partial(jax.jit, static_argnames=("cfg", "on"))
-def follow(
-    params: dict,
-    caches: Caches | None,
-    tokens_RT: Int[Array, "R T"],
-    targets_RT: Int[Array, "R T"],
-    first_R: Int[Array, " R"],
-    owner_GR: Int[Array, "G r"],
-    *,
-    cfg: ModelConfig,
-    on: Mesh | None,
-) -> tuple[Float[Array, "R T"], Bool[Array, "R T"]]:
-    """The log-probability of each target, and whether it is the likeliest, in rows that go on at `first_R`.
-
-    Row r of device g sees the first `first_R` slots of the cache of that device's context `owner_GR`.
-    """
-
-    def passed(tokens_RT: Array, targets_RT: Array) -> tuple[Array, Array]:
-        out = gpt.forward(
-            params,
-            tokens_RT,
-            cfg,
-            positions_BT=positions(first_R, tokens_RT, cfg),
-            cache=None if caches is None else gone_on(caches, first_R, owner_GR, tokens_RT.shape[1]),
-            capture=("final",),
-            unpack=unpacking(on),
-        )
-        head = {name: leaf for name, leaf in params.items() if name != "blocks"}
-        head = head if on is None else tree.map_named(sharding.gathered(on), head)
-        return of_targets(head, out.activations["final"], targets_RT, owner_GR.shape[1], cfg)
-
-    if on is None:
-        return passed(tokens_RT, targets_RT)
-    found = mesh.within(on, passed)(tokens_RT, targets_RT)
-    return jax.lax.with_sharding_constraint(found, sharding.place(P(), on))  # each of several processes reads them
-
-
-def unpacking(on: Mesh | None) -> Callable | None:
-    return None if on is None else sharding.gathered(on)
-
-
-def positions(first_R: Array, tokens_RT: Array, cfg: ModelConfig) -> Int[Array, "R T"]:
-    """Those behind the end of the context are of padding."""
-    return jnp.minimum(first_R[:, None] + jnp.arange(tokens_RT.shape[1])[None], cfg.context - 1)
-
-
-def gone_on(caches: Caches, first_R: Array, owner_GR: Array, width: int) -> dict:
-    """A cache for each row: a copy of its context's, and behind it `width` empty slots."""
-
-    def own(x_LBSKH: Array) -> Array:
-        L, _, *rest = x_LBSKH.shape
-        x_LGBSKH = x_LBSKH.reshape(L, len(owner_GR), -1, *rest)
-        x_LGRSKH = jax.vmap(lambda x, own_R: x[:, own_R], in_axes=(1, 0), out_axes=1)(x_LGBSKH, owner_GR)
-        x_LRSKH = x_LGRSKH.reshape(L, -1, *rest)
-        return mesh.lie(jnp.pad(x_LRSKH, ((0, 0), (0, 0), (0, width), (0, 0), (0, 0))), KV)
-
-    k_LRSKH, v_LRSKH = map(own, caches)
-    length = caches[0].shape[2]
-    seen_RS = jnp.arange(length)[None] < first_R[:, None]  # segment 0 is the row's own
-    segments_RS = jnp.pad(jnp.where(seen_RS, 0, -1), ((0, 0), (0, width)), constant_values=-1)
-    return {"k_LBSKH": k_LRSKH, "v_LBSKH": v_LRSKH, "segments_BS": segments_RS, "used": jnp.int32(length)}
-
-
-def of_targets(head: dict, x_RTD: Array, targets_RT: Array, n: int, cfg: ModelConfig) -> tuple[Array, Array]:
-    """Nats and hits, of so many positions at a time that a device, with its n rows, holds `HEAD` tokens' logits."""
-    (R, T, _), at_once = x_RTD.shape, whole_power(HEAD // n)
-
-    def of_part(given: tuple[Array, Array]) -> tuple[Array, Array]:
-        x_RtD, targets_Rt = given
-        logits_RtV = gpt.unembed(head, x_RtD, cfg)
-        return -loss.token_nll(logits_RtV, targets_Rt), jnp.argmax(logits_RtV, axis=-1) == targets_Rt
-
-    if T <= at_once:
-        return of_part((x_RTD, targets_RT))
-
-    def in_parts(x_RT: Array) -> Array:
-        padded = jnp.pad(x_RT, [(0, 0), (0, -T % at_once)] + [(0, 0)] * (x_RT.ndim - 2))
-        return jnp.moveaxis(padded.reshape(R, -1, at_once, *x_RT.shape[2:]), 1, 0)
-
-    found = jax.lax.map(of_part, (in_parts(x_RTD), in_parts(targets_RT)))
-    nats_RT, hits_RT = (jnp.moveaxis(x, 0, 1).reshape(R, -1)[:, :T] for x in found)
-    return nats_RT, hits_RT
+    arrays = (passes.put(x, on) for x in (tokens_RT, targets_RT, first_R, owner_GR))
+    return jax.device_get(passes.follow(params, caches, *arrays, cfg=cfg, on=on))

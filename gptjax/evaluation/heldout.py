@@ -14,7 +14,7 @@ from gptjax import mesh, tree
 from gptjax.config import BadInput, Config, ModelConfig
 from gptjax.data import batches, dialog_batches, prepared
 from gptjax.data.batches import Batch
-from gptjax.evaluation import continuations, perplexity, scores
+from gptjax.evaluation import passes, perplexity, scores
 from gptjax.evaluation.scores import Measure
 from gptjax.model import gpt
 from gptjax.training import sharding
@@ -81,7 +81,7 @@ def measures(sums_NK: Float64[np.ndarray, "N 4"]) -> dict[str, Measure]:
 
 
 def put(batch: Batch, on: Mesh | None) -> Batch:
-    return jax.tree.map(lambda x_BT: continuations.put(x_BT, on), batch)
+    return jax.tree.map(lambda x_BT: passes.put(x_BT, on), batch)
 
 
 @functools.partial(jax.jit, static_argnames=("cfg", "on"))
@@ -91,7 +91,7 @@ def of_rows(
     """Of each row the summed nats, the weight, the bytes and the hits of its targets."""
 
     def passed(batch: Batch) -> Array:
-        unpack = continuations.unpacking(on)
+        unpack = passes.unpacking(on)
         out = gpt.forward(
             params,
             batch.inputs_BT,
@@ -103,7 +103,7 @@ def of_rows(
         )
         head = {name: leaf for name, leaf in params.items() if name != "blocks"}
         head = head if unpack is None else tree.map_named(unpack, head)
-        nats_BT, hits_BT = continuations.of_targets(head, out.activations["final"], batch.targets_BT, n_rows(cfg), cfg)
+        nats_BT, hits_BT = passes.of_targets(head, out.activations["final"], batch.targets_BT, n_rows(cfg), cfg)
         kinds = -nats_BT, jnp.ones_like(nats_BT), bytes_V[batch.targets_BT], hits_BT
         return jnp.stack([jnp.sum(kind_BT * batch.weights_BT, axis=1) for kind_BT in kinds], axis=1)
 

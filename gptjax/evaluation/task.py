@@ -38,7 +38,8 @@ class Question(NamedTuple):
     right: int = 0  # "choice" alone: which of the answers
 
 
-Baseline = Callable[[Sequence[Question]], Sequence[str]]
+# Trivial answers to the questions, as texts; of a cloze also the log-probability of each answer, in nats.
+Baseline = Callable[[Sequence[Question]], Sequence[str] | Sequence[float]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,7 +53,7 @@ class Task:
     max_tokens: int = 64  # "generate"
     stops: tuple[str, ...] = ()  # "generate"
     chat: bool = False  # the prompt is a user's message, written as the model's chat template has it
-    baselines: Mapping[str, Baseline] = dataclasses.field(default_factory=dict)  # answers to the questions, as texts
+    baselines: Mapping[str, Baseline] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Raises BadInput for what no task can be."""

@@ -24,18 +24,17 @@ TASKS = (
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Two runs of twelve steps, and a file of tasks."""
+    """A run of twelve steps, and a file of tasks."""
     folder = tmp_path_factory.mktemp("evaluated")
-    for seed in (0, 1):
-        keys = TINY | {"sample_tokens": "1", "data.cache": str(folder / "cache"), "seed": str(seed)}
-        flags = [f"--config.{key}={value}" for key, value in keys.items()]
-        assert on_one_device(["train", "--config=configs/base.py", f"--workdir={folder}/run{seed}", *flags]) == 0
+    keys = TINY | {"sample_tokens": "1", "data.cache": str(folder / "cache")}
+    flags = [f"--config.{key}={value}" for key, value in keys.items()]
+    assert on_one_device(["train", "--config=configs/base.py", f"--workdir={folder}/run", *flags]) == 0
     (folder / "mine.py").write_text(MINE)
     return folder
 
 
 def evaluated(folder, *flags):
-    assert on_one_device(["evaluate", f"--from={folder}/run0", f"--json={folder}/found.json", *flags]) == 0
+    assert on_one_device(["evaluate", f"--from={folder}/run", f"--json={folder}/found.json", *flags]) == 0
     return json.loads((folder / "found.json").read_text())
 
 
@@ -47,14 +46,14 @@ def test_every_score_has_n_an_interval_and_its_command(folder, capsys):
         assert low <= task["score"] <= high and task["n"] == 3
         assert task["score"] == task["metrics"][task["metric"]]["score"]
         assert all(of["command"] == found["command"] and of["signature"] for of in task["metrics"].values())
-    assert found["command"] == f"gptjax evaluate --from={folder}/run0 --tasks={folder}/mine.py,zen,heldout --limit=3"
+    assert found["command"] == f"gptjax evaluate --from={folder}/run --tasks={folder}/mine.py,zen,heldout --limit=3"
     table = capsys.readouterr().out
     assert "bits_per_byte, less is better" in table and "  first " in table and found["command"] in table
 
 
 def test_the_held_out_text_costs_what_the_run_said(folder):
     found = evaluated(folder, "--tasks=heldout")["tasks"]["heldout"]
-    nll, bits = (lines(folder / "run0", key)[12] for key in ("eval/nll", "eval/bits_per_byte"))
+    nll, bits = (lines(folder / "run", key)[12] for key in ("eval/nll", "eval/bits_per_byte"))
     assert found["metrics"]["loss"]["score"] == pytest.approx(nll, rel=1e-5)
     assert found["metrics"]["bits_per_byte"]["score"] == pytest.approx(bits, rel=1e-5)
     assert found["metrics"]["perplexity"]["score"] == pytest.approx(np.exp(nll), rel=1e-4)
@@ -62,23 +61,21 @@ def test_the_held_out_text_costs_what_the_run_said(folder):
 
 def test_another_model_is_compared_question_by_question(folder):
     tasks = f"--tasks={folder}/mine.py,heldout"
-    same = evaluated(folder, tasks, f"--against={folder}/run0")["tasks"]
+    same = evaluated(folder, tasks, f"--against={folder}/run")["tasks"]
     for task in same.values():
         for metric, other in task["against"].items():
             assert other["score"] == task["metrics"][metric]["score"]
             assert other["difference"]["interval"] == [0, 0]
-    other = evaluated(folder, tasks, f"--against={folder}/run1")["tasks"]["heldout"]
+    other = evaluated(folder, tasks, f"--against={folder}/run/checkpoints/8")["tasks"]["heldout"]
     difference = other["against"]["loss"]["difference"]
     assert difference["score"] == pytest.approx(other["score"] - other["against"]["loss"]["score"], abs=1e-6)
-    assert difference["score"] != 0
     low, high = difference["interval"]
-    wide = other["interval"][1] - other["interval"][0]
-    assert 0 < high - low < wide  # the same windows of both: what windows differ by is not in it
+    assert low <= difference["score"] <= high < 0  # it has learnt something since
 
 
 def test_every_answer_is_written_with_what_was_asked(folder):
     flags = f"--tasks={folder}/mine.py", f"--samples={folder}/answers.jsonl"
-    evaluated(folder, *flags, f"--against={folder}/run1")
+    evaluated(folder, *flags, f"--against={folder}/run/checkpoints/8")
     rows = [json.loads(line) for line in (folder / "answers.jsonl").read_text().splitlines()]
     assert len(rows) == 2 * (6 + 3 + 3)
     for row in rows:
@@ -91,7 +88,7 @@ def test_every_answer_is_written_with_what_was_asked(folder):
 
 def test_on_several_devices_the_scores_are_the_same(folder):
     flags = "--tasks=arithmetic,heldout", "--limit=20"
-    assert cli.main(["evaluate", f"--from={folder}/run0", f"--json={folder}/many.json", *flags]) == 0
+    assert cli.main(["evaluate", f"--from={folder}/run", f"--json={folder}/many.json", *flags]) == 0
     alone = evaluated(folder, *flags)
     assert json.loads((folder / "many.json").read_text())["tasks"] == alone["tasks"]
 

@@ -1,5 +1,6 @@
 """A score is a function of its pair, to the last bit; and the model's own, on every mesh."""
 
+import dataclasses
 import functools
 
 import jax
@@ -7,14 +8,14 @@ import numpy as np
 import pytest
 
 from gptjax.config import BadInput
-from gptjax.evaluation import continuations
+from gptjax.evaluation import continuations, passes
 from gptjax.training import sharding
 from tests.model import small
 from tests.tiny import mesh_of
 
-CFG = {name: small.CONFIGS[name] for name in ("gpt2", "modern")}
-ROWS = [(2, 1, 1, 1), (1, 4, 1, 1), (2, 2, 1, 1)]  # meshes that divide rows alone
-OTHERS = [(1, 1, 2, 1), (1, 1, 1, 2), (1, 2, 2, 2)]
+CFG = {"gpt2": small.GPT2, "modern": dataclasses.replace(small.CONFIGS["modern"], attention="blockwise")}
+ROWS = [("gpt2", 2, 1, 1, 1), ("gpt2", 1, 4, 1, 1), ("modern", 2, 2, 1, 1)]  # meshes that divide rows alone
+OTHERS = [(1, 1, 2, 1), (1, 2, 1, 2)]
 
 
 @functools.cache
@@ -37,7 +38,7 @@ def lying(name: str, on):
     return params if on is None else jax.device_put(params, sharding.of_params(params, on))
 
 
-def same(found: continuations.Scored, expected: continuations.Scored, order=slice(None)) -> None:
+def same(found: continuations.Scored, expected: continuations.Scored, order: slice | np.ndarray = slice(None)) -> None:
     for one, other in zip(found, expected, strict=True):
         np.testing.assert_array_equal(one, other[order])
 
@@ -65,8 +66,7 @@ def test_no_bit_depends_on_what_is_scored_beside(name):
         same(score(pairs()[at : at + 1]), scored(name), slice(at, at + 1))
 
 
-@pytest.mark.parametrize("sizes", ROWS)
-@pytest.mark.parametrize("name", CFG)
+@pytest.mark.parametrize(("name", "sizes"), [(name, sizes) for name, *sizes in ROWS])
 def test_no_bit_depends_on_a_mesh_that_divides_rows(name, sizes):
     same(scored(name, *sizes), scored(name))
 
@@ -77,13 +77,13 @@ def test_a_mesh_that_divides_sums_changes_little(sizes):
 
 
 def test_a_context_is_read_once_for_all_who_share_it(monkeypatch):
-    read, seen = continuations.read, []
+    read, seen = passes.read, []
 
-    def counted(params, tokens_BT, **given):
+    def counted(params, caches, tokens_BT, at, **given):
         seen.extend(tuple(tokens_T) for tokens_T in np.asarray(tokens_BT).tolist() if any(tokens_T))
-        return read(params, tokens_BT, **given)
+        return read(params, caches, tokens_BT, at, **given)
 
-    monkeypatch.setattr(continuations, "read", counted)
+    monkeypatch.setattr(passes, "read", counted)
     same(continuations.score(small.noisy(CFG["gpt2"]), CFG["gpt2"], pairs()), scored("gpt2"))
     assert len(seen) == len(set(seen)) == len({tuple(context) for context, _ in pairs() if len(context) > 1})
 

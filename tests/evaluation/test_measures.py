@@ -14,9 +14,9 @@ from gptjax.evaluation.task import Question, Task
 NONE = np.zeros(2)
 
 
-def answers(nats, greedy=(), n_tokens=NONE, n_bytes=NONE, texts=()):
+def answers(nats, greedy=(), n_tokens: np.ndarray = NONE, n_bytes: np.ndarray = NONE, texts=()):
     arrays = [np.array(of, np.float64) for of in nats], [np.array(of) for of in greedy]
-    return Answers(*arrays, np.array(n_tokens, np.float64), np.array(n_bytes, np.float64), list(texts), 0)
+    return Answers(*arrays, n_tokens.astype(np.float64), n_bytes.astype(np.float64), list(texts), 0)
 
 
 def values(measured):
@@ -39,7 +39,7 @@ def test_equally_likely_choices_give_the_first():
 
 def test_a_cloze_is_judged_by_its_likelihood():
     questions = [Question("a", (" bc",)), Question("d", (" efgh",))]
-    found = answers([[-2.0], [-4.0]], [[True], [False]], n_tokens=[1, 2], n_bytes=[3, 5])
+    found = answers([[-2.0], [-4.0]], [[True], [False]], n_tokens=np.array([1, 2]), n_bytes=np.array([3, 5]))
     one = Task("t", "cloze", lambda: questions, metrics=("accuracy", "loss", "perplexity", "bits_per_byte"))
     assert values(measures.of_answers(one, questions, found)) == {
         "accuracy": 0.5,

@@ -2,6 +2,7 @@
 
 import calendar
 import datetime
+from collections.abc import Sequence
 
 from gptjax.evaluation.task import Question, Task
 
@@ -19,7 +20,7 @@ def dates(first: int) -> list[Question]:
     return found
 
 
-def most_frequent(questions: list[Question]) -> list[str]:
+def most_frequent(questions: Sequence[Question]) -> list[str]:
     """Every weekday is as likely: Monday."""
     return [question.answers[0] for question in questions]
 

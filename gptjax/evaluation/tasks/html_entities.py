@@ -2,6 +2,7 @@
 
 import hashlib
 import html.entities
+from collections.abc import Sequence
 
 from gptjax.evaluation.task import Question, Task
 
@@ -14,7 +15,7 @@ def entities(held_out: bool) -> list[Question]:
     return found
 
 
-def copied(questions: list[Question]) -> list[str]:
+def copied(questions: Sequence[Question]) -> list[str]:
     """The letter that the name begins with."""
     return [f" {question.prompt[1]}" for question in questions]
 
