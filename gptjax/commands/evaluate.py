@@ -28,7 +28,7 @@ class Asked(NamedTuple):
     """The flags of the command, by their names."""
 
     folder: str
-    tasks: str
+    tasks: str | None
     against: str | None
     shots: int | None
     limit: int
@@ -65,7 +65,7 @@ class Found(NamedTuple):
 def run(asked: Asked) -> int:
     """Prints the table, and writes it and every answer where that is asked; returns the exit code. Raises BadInput."""
     check(asked)
-    names = asked.tasks.split(",")
+    names = names_of(asked.tasks)
     opened = [open_task(one, asked) for one in task.load([name for name in names if name != HELDOUT])]
     described = [source.described(folder) for folder in (asked.folder, asked.against) if folder is not None]
     if HELDOUT in names and len({fingerprint for _, fingerprint in described}) > 1:
@@ -94,8 +94,6 @@ def check(asked: Asked) -> None:
     for name, text in (("from", asked.folder), ("tasks", asked.tasks), ("against", asked.against)):
         if text == "":
             raise BadInput(f"--{name}: is empty; give at least one character")
-    if not all(asked.tasks.split(",")):
-        raise BadInput(f"--tasks={asked.tasks}: a name between the commas is empty")
     for name, number in (("shots", asked.shots), ("limit", asked.limit)):
         if number is not None and not 0 <= number < 2**31:
             raise BadInput(f"--{name}={number}: must be at {'least 0' if number < 0 else f'most {2**31 - 1}'}")
@@ -103,6 +101,14 @@ def check(asked: Asked) -> None:
         file = getattr(asked, name)
         if file is not None and (not file or pathlib.Path(file).is_dir() or not pathlib.Path(file).parent.is_dir()):
             raise BadInput(f"--{name}={file}: name a file in a folder that exists")
+
+
+def names_of(tasks: str | None) -> list[str]:
+    if tasks is None:
+        raise BadInput(f"--tasks: name at least one; it is {HELDOUT}, {', '.join(task.shipped())}, or a FILE.py")
+    if not all(tasks.split(",")):
+        raise BadInput(f"--tasks={tasks}: a name between the commas is empty")
+    return tasks.split(",")
 
 
 def open_task(one: Task, asked: Asked) -> Opened:

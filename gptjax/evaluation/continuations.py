@@ -141,12 +141,12 @@ def rounds(parts: Sequence[Part], length: int) -> Iterator[tuple[int, dict[int, 
 
 
 def read_all(
-    params: dict, held: Caches | None, parts: Sequence[Part], length: int, cfg: ModelConfig, on: Mesh | None
+    params: dict, before: Caches | None, parts: Sequence[Part], length: int, cfg: ModelConfig, on: Mesh | None
 ) -> Caches:
     """The caches of the contexts of each device, in the memory of those held before where they are as long."""
     n, ways = n_read(length), len(parts)
+    held = before
     if held is None or held[0].shape[2] != length:
-        del held  # before as much is taken again
         held = passes.empty(cfg=cfg, n=n_held(length) * ways, length=length, on=on)
     for first in range(0, max(map(len, parts)), n):
         tokens_BT = np.zeros((ways * n, length), np.int32)
