@@ -14,8 +14,8 @@ from tests.model import small
 from tests.tiny import mesh_of
 
 CFG = {"gpt2": small.GPT2, "modern": dataclasses.replace(small.CONFIGS["modern"], attention="blockwise")}
-ROWS = [("gpt2", 2, 1, 1, 1), ("gpt2", 1, 4, 1, 1), ("modern", 2, 2, 1, 1)]  # meshes that divide rows alone
-OTHERS = [(1, 1, 2, 1), (1, 2, 1, 2)]
+ROWS = [("gpt2", 2, 2, 1, 1), ("modern", 1, 4, 1, 1)]  # meshes that divide rows alone
+OTHERS = [(1, 1, 2, 1), (1, 1, 1, 2)]
 
 
 @functools.cache
@@ -28,9 +28,9 @@ def pairs() -> list[tuple[list[int], list[int]]]:
 
 
 @functools.cache
-def scored(name: str, *sizes: int) -> continuations.Scored:
+def scored(name: str, *sizes: int, first: int = 0) -> continuations.Scored:
     on = mesh_of(*sizes) if sizes else None
-    return continuations.score(lying(name, on), CFG[name], pairs(), on=on)
+    return continuations.score(lying(name, on), CFG[name], pairs()[first:], on=on)
 
 
 def lying(name: str, on):
@@ -73,7 +73,8 @@ def test_no_bit_depends_on_a_mesh_that_divides_rows(name, sizes):
 
 @pytest.mark.parametrize("sizes", OTHERS)
 def test_a_mesh_that_divides_sums_changes_little(sizes):
-    np.testing.assert_allclose(scored("gpt2", *sizes).nats_N, scored("gpt2").nats_N, atol=1e-5, rtol=1e-5)
+    found = scored("gpt2", *sizes, first=3)  # behind those whose context is one token: a program less to compile
+    np.testing.assert_allclose(found.nats_N, scored("gpt2").nats_N[3:], atol=1e-5, rtol=1e-5)
 
 
 def test_a_context_is_read_once_for_all_who_share_it(monkeypatch):
