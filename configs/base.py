@@ -24,6 +24,8 @@ def get_config() -> ConfigDict:
     c.sample_prompt = "\n"  # text that the samples continue
     c.sample_tokens = 128  # length of a sample
     c.stop_after_s = 0.0  # wall-clock limit in seconds, then save and exit 75; 0 = none
+    c.stop_patience = 0  # evaluations without a better stop_metric that end the run; its best one is kept; 0 = none
+    c.stop_metric = "eval/nll"  # or eval/bits_per_byte, eval/nll/CORPUS of a mixture
     c.stuck_after_s = 60.0  # a step that takes so long, and 10 medians, ends the run; a save, 30 times so long; 0 = off
     c.profile_steps = ()  # first and last step to trace for XProf and TensorBoard
 
@@ -59,8 +61,8 @@ def get_config() -> ConfigDict:
     c.tokenizer.path = ""  # file or folder of a gpt2 or sentencepiece tokenizer
 
     c.data = ConfigDict()
-    c.data.corpora = ("python",)  # python | tfds:NAME | text:GLOB | synthetic | dialogs:GLOB; several make a mixture
-    c.data.weights = (1.0,)  # share of each corpus in the mixture, normalised
+    c.data.corpora = ("python",)  # python | tfds:NAME | text:GLOB | synthetic | dialogs:GLOB | preferences:GLOB
+    c.data.weights = (1.0,)  # share of each corpus; several make a mixture
     c.data.mask_documents = True  # no token attends across a document's start
     c.data.chat_template = ""  # Jinja file that writes dialogs; empty = lines `User: ...` and `Assistant: ...`
     c.data.fill = "budget"  # rows of dialogs: budget (as many as fit) | buckets (of like lengths) | fixed (one each)
@@ -85,6 +87,18 @@ def get_config() -> ConfigDict:
     c.optim.weight_decay = 0.1  # on matrices, decoupled, times the learning rate
     c.optim.clip_norm = 1.0  # of the global gradient norm; 0 = off
     c.optim.ema_decay = 0.0  # of an average of the parameters that evaluation uses; 0 = none
+
+    c.tune = ConfigDict()  # fine-tuning: the learning rate of some parameters
+    c.tune.patterns = ()  # regular expressions of whole names, as blocks/0/attn/w_q or w_tok; the first fit counts
+    c.tune.rates = ()  # what each multiplies the learning rate by; 0 = frozen
+
+    c.lora = ConfigDict()  # fine-tuning: adapters a b of low rank beside frozen weights of init_from
+    c.lora.rank = 0  # 0 = off
+    c.lora.alpha = 16.0  # weights are w + alpha / rank a b
+    c.lora.matrices = "blocks/attn/w_[qv]"  # regular expression of whole names: those that have adapters
+
+    c.dpo = ConfigDict()  # learning from preferences:GLOB, the weights of init_from being the reference
+    c.dpo.beta = 0.1  # how much is lost by moving away from the reference
 
     c.spike = ConfigDict()
     c.spike.action = "none"  # on a spike of the loss: none | log | skip (that update) | rollback (to one of keep_every)

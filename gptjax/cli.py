@@ -147,7 +147,7 @@ def run_export_hf(flags: argparse.Namespace, overrides: list[str]) -> int:
     start_jax()
     from gptjax.commands import export_hf
 
-    return export_hf.run(flags.folder, flags.to)
+    return export_hf.run(flags.folder, flags.to, flags.adapter)
 
 
 def ask_for_huge_pages() -> None:

@@ -88,6 +88,7 @@ def make_parser() -> argparse.ArgumentParser:
     take = add(commands, "export-hf", "make a Hugging Face model folder of a run")
     take.add_argument("--from", dest="folder", required=True, metavar="RUN", help="as of generate")
     take.add_argument("--to", required=True, metavar="DIR", help="a new folder, for transformers to load")
+    take.add_argument("--adapter", action="store_true", help="only the adapters of lora.rank, for peft to load")
     return parser
 
 

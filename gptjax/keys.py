@@ -75,8 +75,13 @@ class DataConfig:
 
     @property
     def dialogs(self) -> bool:
-        """Whether the corpora are examples to fine-tune on."""
-        return any(spec.startswith("dialogs:") for spec in self.corpora)
+        """Whether the corpora are examples to fine-tune on, or pairs of them."""
+        return self.preferences or any(spec.startswith("dialogs:") for spec in self.corpora)
+
+    @property
+    def preferences(self) -> bool:
+        """Whether the corpora are pairs of examples, of which one is preferred."""
+        return any(spec.startswith("preferences:") for spec in self.corpora)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,6 +105,24 @@ class OptimConfig:
     weight_decay: float
     clip_norm: float
     ema_decay: float
+
+
+@dataclasses.dataclass(frozen=True)
+class TuneConfig:
+    patterns: tuple[str, ...]
+    rates: tuple[float, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class LoraConfig:
+    rank: int
+    alpha: float
+    matrices: str
+
+
+@dataclasses.dataclass(frozen=True)
+class DpoConfig:
+    beta: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -144,6 +167,8 @@ class Config:
     sample_prompt: str
     sample_tokens: int
     stop_after_s: float
+    stop_patience: int
+    stop_metric: str
     stuck_after_s: float
     profile_steps: tuple[int, ...]
     model: ModelConfig
@@ -151,6 +176,9 @@ class Config:
     data: DataConfig
     loss: LossConfig
     optim: OptimConfig
+    tune: TuneConfig
+    lora: LoraConfig
+    dpo: DpoConfig
     spike: SpikeConfig
     mesh: MeshConfig
     log: LogConfig
@@ -182,17 +210,22 @@ CHOICES = {
 AT_LEAST = {  # the smallest value a key takes
     "seed": 0, "n_steps": 1, "batch_tokens": 1, "accumulate": 1,
     "log_every": 1, "eval_every": 0, "eval_tokens": 1, "save_every": 0, "keep_last": 1, "keep_every": 0,
-    "sample_every": 0, "sample_tokens": 1, "stop_after_s": 0, "stuck_after_s": 0,
+    "sample_every": 0, "sample_tokens": 1, "stop_after_s": 0, "stop_patience": 0, "stuck_after_s": 0,
     "model.vocab_size": 2, "model.context": 1, "model.n_layers": 1, "model.d_model": 1, "model.n_heads": 1,
     "model.n_kv_heads": 1, "model.d_hidden": 1, "model.rope_base": 1, "model.norm_eps": 0, "model.logit_softcap": 0,
     "model.dropout": 0, "model.pad_vocab_to": 1, "loss.z_weight": 0, "loss.n_chunks": 1,
     "optim.peak_lr": 0, "optim.warmup_steps": 0, "optim.final_lr_fraction": 0, "optim.decay_fraction": 0,
     "optim.b1": 0, "optim.b2": 0, "optim.eps": 0, "optim.weight_decay": 0, "optim.clip_norm": 0,
-    "optim.ema_decay": 0, "spike.threshold": 0, "spike.window": 8,
+    "optim.ema_decay": 0, "lora.rank": 0, "spike.threshold": 0, "spike.window": 8,
     "mesh.replica": -1, "mesh.data": -1, "mesh.tensor": -1, "mesh.sequence": -1,
 }  # fmt: skip
 FREE_TEXT = ("note", "sample_prompt")  # may hold line ends
-BASE_WORDS = {"name": "base", "sample_prompt": "\n", "data.cache": "~/.cache/gptjax"}
+BASE_WORDS = {
+    "name": "base",
+    "sample_prompt": "\n",
+    "data.cache": "~/.cache/gptjax",
+    "lora.matrices": "blocks/attn/w_[qv]",
+}
 BELOW_ONE = ("model.dropout", "optim.b1", "optim.b2", "optim.ema_decay")
 AT_MOST = {  # the largest value a key takes; sizes are those that no machine holds, and their products fit 63 bits
     "seed": 2**32 - 1,  # JAX drops the higher bits
@@ -204,10 +237,10 @@ LARGEST_INT = 2**31 - 1  # of every other whole number: steps are counted in int
 # What may differ when a run is resumed, and is logged. The optimizer needs --change_optimizer; the rest never may.
 FREE_ON_RESUME = (
     "name", "note", "tags", "n_steps", "accumulate", "*_every", "eval_tokens", "keep_last", "sample_*",
-    "stop_after_s", "stuck_after_s", "profile_steps", "mesh.*", "log.*", "spike.*", "data.cache",
+    "stop_after_s", "stop_patience", "stuck_after_s", "profile_steps", "mesh.*", "log.*", "spike.*", "data.cache",
     "model.attention", "model.remat", "model.saved", "model.offloaded", "model.scan", "loss.n_chunks",
 )  # fmt: skip
-OPTIMIZER_ON_RESUME = ("optim.*", "loss.z_weight")
+OPTIMIZER_ON_RESUME = ("optim.*", "tune.*", "dpo.*", "loss.z_weight")
 
 
 def flatten(values: Mapping, prefix: str = "") -> dict[str, Any]:

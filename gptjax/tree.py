@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -18,6 +18,23 @@ def name_of(path: tuple) -> str:
 def named(tree: Any) -> dict[str, Any]:
     """{name: leaf}, in the tree's order."""
     return {name_of(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+
+
+def nested(leaves: Mapping[str, Any]) -> dict:
+    """The tree of plain dicts whose leaves have these names."""
+    found: dict = {}
+    for name, leaf in leaves.items():
+        *path, last = name.split("/")
+        inner = found
+        for part in path:
+            inner = inner.setdefault(part, {})
+        inner[last] = leaf
+    return found
+
+
+def joined(*trees: dict) -> dict:
+    """One tree with the leaves of all; of two leaves of one name the later tree's."""
+    return nested({name: leaf for tree in trees for name, leaf in named(tree).items()})
 
 
 def map_named(function: Callable[[str, Any], Any], tree: Any) -> Any:

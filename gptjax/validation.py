@@ -3,6 +3,7 @@
 import dataclasses
 import difflib
 import math
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -46,11 +47,12 @@ def validate(cfg: Config) -> None:
             raise BadInput(f"{key}={value}: must be at most {most}")
     validate_words(cfg, flat)
     validate_sizes(cfg)
+    validate_tuning(cfg)
 
 
 def validate_words(cfg: Config, flat: Mapping[str, Any]) -> None:
     """The part of `validate` that is about names and paths."""
-    for key in ("name", "sample_prompt", "data.cache"):
+    for key in BASE_WORDS:
         if not flat[key]:
             raise BadInput(f"{key}: is empty; configs/base.py has {key}={BASE_WORDS[key]!r}")
     for key, value in flat.items():
@@ -92,9 +94,11 @@ def validate_sizes(cfg: Config) -> None:
         raise BadInput(f"loss.n_chunks={cfg.loss.n_chunks} does not divide model.context={m.context}; try {near}")
     if len(cfg.data.weights) != len(cfg.data.corpora) or not cfg.data.corpora:
         raise BadInput(f"data.weights has {len(cfg.data.weights)} entries for {len(cfg.data.corpora)} data.corpora")
-    if cfg.data.dialogs and not all(spec.startswith("dialogs:") for spec in cfg.data.corpora):
-        other = next(spec for spec in cfg.data.corpora if not spec.startswith("dialogs:"))
-        raise BadInput(f"data.corpora: {other} is text, and beside dialogs stand only dialogs; leave it out")
+    kind = "preferences" if cfg.data.preferences else "dialogs"
+    if cfg.data.dialogs and not all(spec.startswith(f"{kind}:") for spec in cfg.data.corpora):
+        other = next(spec for spec in cfg.data.corpora if not spec.startswith(f"{kind}:"))
+        what = "dialogs" if other.startswith("dialogs:") else "text"
+        raise BadInput(f"data.corpora: {other} is {what}, and beside {kind} stand only {kind}; leave it out")
     if cfg.data.dialogs and not cfg.data.mask_documents:
         raise BadInput("data.mask_documents=False: dialogs share rows and would see each other; set it to true")
     if cfg.data.chat_template and not cfg.data.dialogs:
@@ -117,3 +121,38 @@ def validate_sizes(cfg: Config) -> None:
         raise BadInput(f"profile_steps={cfg.profile_steps}: steps are at least 0")
     if max(cfg.profile_steps, default=-1) >= cfg.n_steps:
         raise BadInput(f"profile_steps={cfg.profile_steps}: the last step must be below n_steps={cfg.n_steps}")
+
+
+def validate_tuning(cfg: Config) -> None:
+    """The part of `validate` that is about what is trained, how fast, and from which weights."""
+    patterns, rates, lora = cfg.tune.patterns, cfg.tune.rates, cfg.lora
+    if len(patterns) != len(rates):
+        raise BadInput(f"tune.rates has {len(rates)} entries for {len(patterns)} tune.patterns")
+    if min(rates, default=0) < 0:
+        raise BadInput(f"tune.rates={rates}: every rate must be at least 0")
+    for key, words in (("tune.patterns", patterns), ("lora.matrices", (lora.matrices,))):
+        for word in words:
+            try:
+                re.compile(word)
+            except re.error as error:
+                raise BadInput(f"{key}: {word!r} is not a regular expression ({error})") from error
+    if lora.alpha <= 0:
+        raise BadInput(f"lora.alpha={lora.alpha}: must be above 0; twice lora.rank is usual")
+    if lora.rank and not cfg.init_from:
+        raise BadInput(f"lora.rank={lora.rank}: adapters are beside weights that are there; name them as init_from")
+    if cfg.dpo.beta <= 0:
+        raise BadInput(f"dpo.beta={cfg.dpo.beta}: must be above 0; 0.1 is usual")
+    if cfg.data.preferences and not cfg.init_from:
+        raise BadInput("data.corpora: preferences need weights to begin with, the reference; name them as init_from")
+    if cfg.data.preferences and cfg.data.too_long.startswith("cut"):
+        raise BadInput(f"data.too_long={cfg.data.too_long!r}: a cut answer is not the one preferred; try 'drop'")
+    if cfg.data.preferences and cfg.loss.z_weight:
+        raise BadInput(f"loss.z_weight={cfg.loss.z_weight}: is no part of the loss of preferences; set it to 0")
+    if cfg.stop_patience and not cfg.eval_every:
+        raise BadInput(f"stop_patience={cfg.stop_patience}: counts evaluations, and eval_every=0 makes none; try 100")
+    metrics = ["eval/nll", "eval/bits_per_byte"]
+    metrics += ["eval/dpo_loss", "eval/dpo_accuracy", "eval/dpo_margin"] if cfg.data.preferences else []
+    metrics += [f"eval/nll/{spec}" for spec in cfg.data.corpora if len(cfg.data.corpora) > 1]
+    if cfg.stop_metric not in metrics:
+        near = difflib.get_close_matches(cfg.stop_metric, metrics, n=1, cutoff=0.0)[0]
+        raise BadInput(f"stop_metric={cfg.stop_metric!r}: did you mean {near!r}? The run logs {', '.join(metrics)}")

@@ -11,7 +11,7 @@ BASE = "configs/base.py"
 CONFIGS = sorted(path.as_posix() for path in pathlib.Path("configs").glob("[!_]*.py"))
 FREE = """
     name note tags n_steps accumulate log_every eval_every eval_tokens save_every keep_last keep_every sample_every
-    sample_prompt sample_tokens stop_after_s stuck_after_s profile_steps data.cache loss.n_chunks
+    sample_prompt sample_tokens stop_after_s stop_patience stuck_after_s profile_steps data.cache loss.n_chunks
     spike.action spike.threshold spike.window
     model.attention model.scan model.remat model.saved model.offloaded mesh.replica mesh.data mesh.tensor mesh.sequence
     log.tensorboard log.wandb_project log.trackio_project
@@ -19,10 +19,11 @@ FREE = """
 OPTIMIZER = """
     loss.z_weight optim.name optim.peak_lr optim.schedule optim.warmup_steps optim.final_lr_fraction
     optim.decay_fraction optim.b1 optim.momentum_dtype optim.b2 optim.eps optim.weight_decay optim.clip_norm
-    optim.ema_decay
+    optim.ema_decay tune.patterns tune.rates dpo.beta
 """
 NEVER = """
-    seed init_from batch_tokens tokenizer.name tokenizer.path data.corpora data.weights data.mask_documents
+    seed init_from batch_tokens stop_metric lora.rank lora.alpha lora.matrices
+    tokenizer.name tokenizer.path data.corpora data.weights data.mask_documents
     data.chat_template data.fill data.too_long
     model.vocab_size model.context model.n_layers model.d_model model.n_heads model.n_kv_heads model.d_hidden
     model.position model.rope_base model.norm model.norm_eps model.mlp model.bias model.qk_norm model.tied

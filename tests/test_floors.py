@@ -18,7 +18,7 @@ OUTSIDE = ("configs", "experiments", "launch", "tests")
 PICKLES = ("pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve")
 MAX_LINES = 299
 LONG: dict[str, str] = {}  # path: why it may be longer
-ALSO_NO_JAX = ("model/presets.py",)  # which config files import
+ALSO_NO_JAX = ("model/presets.py", "model/adapters.py", "training/factors.py")  # for config files, and for plan
 PATHS = re.compile(r"`([\w/]+(?:\.py|/))`")  # a `file.py` or `folder/` below gptjax/
 
 

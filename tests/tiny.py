@@ -38,6 +38,17 @@ def make_batch(cfg: config.Config, step: int = 0, weights: str = "ones") -> Batc
     return Batch(tokens[:, :-1], tokens[:, 1:], kept.astype(np.float32), *documents)
 
 
+def make_pairs(cfg: config.Config, step: int = 0, weights: str = "ones") -> Batch:
+    """Random tokens in two pairs a row, each of two segments of a quarter; the last row has one pair."""
+    batch, quarter = make_batch(cfg, step, weights), cfg.model.context // 4
+    at_T = np.arange(cfg.model.context, dtype=np.int32)
+    segments = np.tile(at_T // quarter + 1, (cfg.batch_size, 1))
+    segments[-1, 2 * quarter :] = 0
+    signs = np.where(segments == 0, 0, 1 - 2 * ((segments - 1) % 2))
+    positions = np.tile(at_T % quarter, (cfg.batch_size, 1))
+    return Batch(batch.inputs_BT, batch.targets_BT, (signs * batch.weights_BT).astype(np.float32), segments, positions)
+
+
 def mesh_of(*sizes: int) -> Mesh:
     """A mesh over the first devices, in the house's order of axes."""
     devices = jax.devices()[: int(np.prod(sizes))]

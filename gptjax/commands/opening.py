@@ -2,22 +2,25 @@
 
 import functools
 import os
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from jax.sharding import Mesh
 
 from gptjax import config, mesh
 from gptjax.config import Config
-from gptjax.data import packing, prepared
-from gptjax.data.batches import Batches
-from gptjax.data.dialog_batches import DialogBatches
+from gptjax.data import batches, dialog_batches, prepared
+from gptjax.data.batches import Batch, Batches
+from gptjax.data.dialog_batches import DialogBatches, Packed
 from gptjax.data.examples import Examples
+from gptjax.data.preference_batches import PackedPairs
 from gptjax.data.prepared import Prepared
 from gptjax.model import choice
 from gptjax.runs import workdir as directory
 from gptjax.runs.log import read_header
-from gptjax.training import checkpoint, hosts, resume, sharding, source, step
+from gptjax.training import checkpoint, hosts, patience, resume, sharding, source, step
 from gptjax.training.lock import RunLock
+from gptjax.training.patience import Best
 
 
 class Opened(NamedTuple):
@@ -32,7 +35,16 @@ class Opened(NamedTuple):
     batches: Batches | DialogBatches
     told: dict[str, dict]  # of dialogs: how many of each split, how many left out or cut
     saved: int | None  # the newest good checkpoint's step
+    saved_meta: dict | None  # what that holds beside the state
     changed: dict  # keys that a resumed run changes, {key: [old, new]}
+
+    @property
+    def fixed(self) -> Callable[..., Sequence[Batch]]:
+        """The batches of an evaluation, as `batches.fixed` makes them."""
+        data = self.cfg.data
+        if not data.dialogs:
+            return functools.partial(batches.fixed, mask_documents=data.mask_documents)
+        return functools.partial(dialog_batches.fixed, too_long=data.too_long, kind=kind_of(self.cfg))
 
     @property
     def shared(self) -> dict:
@@ -42,6 +54,11 @@ class Opened(NamedTuple):
             "the newest checkpoint of --workdir": self.saved,
             "the tokens and the tokenizer": self.data.fingerprints,
         }
+
+    @property
+    def best(self) -> Best | None:
+        """What the newest checkpoint remembers of the run's evaluations."""
+        return patience.saved(self.saved_meta)
 
     @property
     def meta(self) -> dict:
@@ -69,9 +86,9 @@ def open_run(cfg: Config, lock: RunLock, change_optimizer: bool) -> Opened:
     data = prepared.prepare(cfg)
     if cfg.init_from:
         source.check_origin(cfg, data.tokenizer)
-    batches = train_batches(cfg, data, rows)
-    told = dialogs_told(cfg, data, batches) if isinstance(batches, DialogBatches) else {}
-    opened = Opened(chosen, cfg, workdir, on, rows, data, batches, told, saved, changed)
+    drawn = train_batches(cfg, data, rows)
+    told = dialogs_told(cfg, data, drawn) if isinstance(drawn, DialogBatches) else {}
+    opened = Opened(chosen, cfg, workdir, on, rows, data, drawn, told, saved, saved_meta, changed)
     if saved_meta is not None:
         resume.check_fingerprints(saved_meta, opened.meta, run=workdir)
     hosts.of_first(lock.take, "lock")
@@ -85,13 +102,18 @@ def newest_good(folder: str, lock: RunLock) -> int | None:
     return checkpoint.newest_good(folder, functools.partial(checkpoint.verified, folder), quarantine=True)
 
 
-def dialogs_told(cfg: Config, data: Prepared, batches: DialogBatches) -> dict[str, dict]:
+def dialogs_told(cfg: Config, data: Prepared, drawn: DialogBatches) -> dict[str, dict]:
     """What becomes of the dialogs of every corpus and split; raises BadInput where none of a split can be used."""
-    told = {f"{name}/train": counts for name, counts in batches.told.items()}
+    told = {f"{name}/train": counts for name, counts in drawn.told.items()}
     for name, store in data.valid.items():
         found = Examples(store, data.tokenizer.end_of_text)
-        told[f"{name}/valid"] = packing.fitted(found, cfg.model.context, cfg.data.too_long).counts
+        told[f"{name}/valid"] = kind_of(cfg).fitted(found, cfg.model.context, cfg.data.too_long).counts
     return told
+
+
+def kind_of(cfg: Config) -> type[Packed]:
+    """What the rows of dialogs are packed of."""
+    return PackedPairs if cfg.data.preferences else Packed
 
 
 def train_batches(cfg: Config, data: Prepared, rows: list[int]) -> Batches | DialogBatches:
@@ -106,6 +128,7 @@ def train_batches(cfg: Config, data: Prepared, rows: list[int]) -> Batches | Dia
             too_long=cfg.data.too_long,
             end_of_text=data.tokenizer.end_of_text,
             rows=rows,
+            kind=kind_of(cfg),
         )
     return Batches(
         list(data.train.values()),

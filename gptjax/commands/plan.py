@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from gptjax import config
 from gptjax.commands import plan_text
 from gptjax.config import BadInput, Config
-from gptjax.planning import chips, flops, memory, roofline, search, topology
+from gptjax.planning import chips, flops, memory, parameters, roofline, search, topology
 from gptjax.planning.chips import Chip
 from gptjax.planning.hlo import Traffic
 from gptjax.planning.memory import Ways
@@ -104,6 +104,7 @@ def figures(cfg: Config, machine: Machine, ways: Ways, said: dict[str, Any]) -> 
     if "collectives" in said:
         moved = {kind: Traffic(**sent) for kind, sent in said["collectives"].items()}
     bound = roofline.bound(cfg, ways, chip, moved)
+    n_trained, n_all = parameters.count(cfg)
     return {
         "topology": machine.name,
         "device_kind": machine.kind,
@@ -116,7 +117,8 @@ def figures(cfg: Config, machine: Machine, ways: Ways, said: dict[str, Any]) -> 
         "memory": by_formula._asdict() | {"temporaries": by_formula.temporaries, "total": by_formula.total},
         "compiler": said,
         "collectives": {kind: sent._asdict() for kind, sent in moved.items()},
-        "n_params": flops.n_params(cfg.model),
+        "n_params": n_all,
+        "n_trained": n_trained,
         "flops": {
             "model_per_token": flops.train_flops_per_token(cfg.model),
             "model_per_step": flops.train_flops_per_token(cfg.model) * cfg.batch_tokens,

@@ -8,6 +8,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from gptjax.planning import parameters
+
 GIB = 2**30
 
 
@@ -16,6 +18,7 @@ def show(found: dict[str, Any]) -> None:
     console = screen()
     mesh = " ".join(f"{axis}={size}" for axis, size in found["mesh"].items())
     console.print(f"{found['config']} on {found['topology']}: {found['n_devices']} x {found['device_kind']}, {mesh}")
+    console.print(parameters.said(found["n_trained"], found["n_params"]))
     console.print(verdict(found))
     for title, columns, rows in (memory_rows(found), collective_rows(found), roofline_rows(found)):
         table(console, title, columns, rows)
@@ -24,6 +27,8 @@ def show(found: dict[str, Any]) -> None:
         f"model FLOPs: {flops['model_per_token']:.4g} a token, {flops['model_per_step']:.4g} a step "
         f"({flops['hardware_per_step']:.4g} with what is computed again)"
     )
+    if found["n_trained"] < found["n_params"]:
+        console.print("FLOPs, seconds and traffic are those of training all parameters, which are more")
     basis = {
         "compiler": "ESTIMATE by the compiler's cycles, which leave out Pallas kernels and the network",
         "roofline": "AT BEST, by the roofline: real steps take longer",

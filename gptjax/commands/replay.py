@@ -12,6 +12,7 @@ from gptjax.data.batches import Prefetch
 from gptjax.training import checkpoint, divergence, hosts, loop, sharding
 from gptjax.training.checkpoint import Checkpoints
 from gptjax.training.lock import RunLock
+from gptjax.training.patience import Patience
 
 
 def run(load: Callable[[], Config], workdir: str, change_optimizer: bool, at: int) -> int:
@@ -29,6 +30,7 @@ def again(opened: Opened, at: int) -> int:
     cfg, first_step = opened.cfg, opened.saved or 0
     print(f"{opened.workdir}: from step {first_step:,} to batch {at:,} again; nothing is written", flush=True)
     update = train.compiled(train.trace_update(cfg, opened.mesh).compile)
+    waiting = Patience(dataclasses.replace(cfg, stop_patience=0), None)
     keep = Checkpoints(f"{opened.workdir}/checkpoints", keep_last=cfg.keep_last, keep_every=cfg.keep_every)
     state, _ = train.first_state(opened, keep)
     check = divergence.make_check(cfg.seed, opened.mesh)
@@ -43,8 +45,9 @@ def again(opened: Opened, at: int) -> int:
             save=lambda step, state, nll: check(step, state) if step == at else None,
             check=lambda: None,
             wait=lambda: None,
-            go_back=lambda step: train.older_state(opened, keep, step),
+            go_back=lambda step: train.older_state(opened, keep, waiting, step),
             stop=lambda: next(to_do, None) is None,
+            patience=waiting,
             clock=lambda kind: None,
             profile_dir="",
         )

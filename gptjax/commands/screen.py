@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from gptjax.config import Config
-from gptjax.planning import flops
+from gptjax.planning import parameters
 
 SHOWN = {  # metric -> how it reads on one line
     "train/nll": "train {:.3f}",
@@ -65,7 +65,7 @@ def sentence(metrics: dict[str, float]) -> str:
 def describe(cfg: Config, kinds: list[str]) -> str:
     """The first line printed: what is trained, on what."""
     return (
-        f"{flops.n_params(cfg.model):,} parameters, {cfg.model.attention} attention, {len(kinds)} x {kinds[0]}, "
+        f"{parameters.said(*parameters.count(cfg))}, {cfg.model.attention} attention, {len(kinds)} x {kinds[0]}, "
         f"{cfg.n_steps:,} steps of {cfg.batch_tokens:,} tokens"
     )
 

@@ -17,17 +17,31 @@ from gptjax import config
 from gptjax.commands.opening import Opened, open_run
 from gptjax.commands.screen import Screen, describe, epilogue
 from gptjax.config import Config
-from gptjax.data import batches, dialog_batches
 from gptjax.data.batches import Batch, Prefetch
 from gptjax.data.checksums import Checksums
 from gptjax.evaluation import likelihood
 from gptjax.generation import decode
+from gptjax.model import lora
 from gptjax.planning import flops, measured
 from gptjax.runs.clock import Clock
 from gptjax.runs.log import RunLog, environment
-from gptjax.training import checkpoint, divergence, hosts, loop, rounds, sharding, source, spikes, step
+from gptjax.training import (
+    checkpoint,
+    divergence,
+    hosts,
+    loop,
+    patience,
+    preference,
+    rounds,
+    sharding,
+    source,
+    spikes,
+    step,
+    tuning,
+)  # fmt: skip
 from gptjax.training.checkpoint import Checkpoints
 from gptjax.training.lock import RunLock
+from gptjax.training.patience import Kept, Patience
 from gptjax.training.step import TrainState
 from gptjax.training.stop import Stop
 from gptjax.training.watch import Watch
@@ -49,6 +63,10 @@ def run(load: Callable[[], Config], workdir: str, change_optimizer: bool, clock:
             print(f"{opened.workdir} is done: {opened.saved:,} of {cfg.n_steps:,} steps.", end=" ")
             print("A larger --config.n_steps goes on from there.")
             return DONE
+        if opened.best is not None and patience.is_over(opened.best, cfg):
+            print(f"{opened.workdir} is done, stopped early: {patience.why(opened.best)}.", end=" ")
+            print("A larger --config.stop_patience goes on from there.")
+            return DONE
         return train(opened, stop, clock)
 
 
@@ -56,6 +74,7 @@ def train(opened: Opened, stop: Stop, clock: Clock) -> int:
     """The run from its first compile to its last line."""
     clock("compile")
     cfg, workdir, first_step = opened.cfg, opened.workdir, opened.saved or 0
+    tuned = bool(cfg.lora.rank or cfg.tune.patterns)  # whose FLOPs are fewer than the formula's
     kinds = [device.device_kind for device in jax.devices()]
     print(f"{workdir}: {describe(cfg, kinds)}", flush=True)
     for line in said_of_dialogs(opened):
@@ -66,7 +85,8 @@ def train(opened: Opened, stop: Stop, clock: Clock) -> int:
         stack.callback(log.close)
         stack.callback(lambda: log.write(reached, clock.seconds(), tokens=reached * cfg.batch_tokens))  # the last line
         stack.enter_context(Watch(clock, cfg.stuck_after_s, workdir, jax.process_index()))
-        keep = Checkpoints(f"{workdir}/checkpoints", keep_last=cfg.keep_last, keep_every=cfg.keep_every)
+        waiting = Patience(cfg, opened.saved_meta)
+        keep = open_checkpoints(opened, waiting)
         stack.callback(keep.close)
         traced = trace_update(cfg, opened.mesh)  # not in the thread: JAX traces in one thread at a time
         with concurrent.futures.ThreadPoolExecutor(1) as pool:  # XLA compiles the step while the state is made or read
@@ -95,7 +115,7 @@ def train(opened: Opened, stop: Stop, clock: Clock) -> int:
             nonlocal reached
             reached = at
             if "perf/tokens_per_s" in metrics:
-                mfu = flops.mfu(metrics["perf/tokens_per_s"], cfg.model, kinds)
+                mfu = None if tuned else flops.mfu(metrics["perf/tokens_per_s"], cfg.model, kinds)
                 metrics |= {"perf/data_wait_s": ahead.waited_s} | ({} if mfu is None else {"perf/mfu": mfu})
                 metrics["data/batch_crc"] = sums.taken(at)
                 metrics |= measured.against_plan(jax.local_devices()[0].memory_stats(), planned)
@@ -108,7 +128,7 @@ def train(opened: Opened, stop: Stop, clock: Clock) -> int:
 
         def save(at: int, state: TrainState, eval_nll: float | None) -> None:
             check_state(at, state)
-            keep.save(at, state, opened.meta, eval_nll)
+            keep.save(at, state, opened.meta | waiting.meta, eval_nll)
 
         tools = loop.Tools(
             update=update,
@@ -119,14 +139,18 @@ def train(opened: Opened, stop: Stop, clock: Clock) -> int:
             save=save,
             check=keep.check,
             wait=keep.wait,
-            go_back=functools.partial(older_state, opened, keep),
+            go_back=functools.partial(older_state, opened, keep, waiting),
             stop=rounds.together(stop),
+            patience=waiting,
             clock=clock,
             profile_dir=f"{workdir}/profile",
         )
         state, last = loop.train(cfg, state, first_step, tools)
         clock("end")
-    if last < cfg.n_steps:
+    if waiting.best is not None and waiting.over:
+        print(f"stopped early at step {last:,} of {cfg.n_steps:,}: {patience.why(waiting.best)};", end=" ")
+        print(f"--from={workdir} opens step {waiting.best.step:,}")
+    elif last < cfg.n_steps:
         print(f"stopped by {stop.reason} at step {last:,} of {cfg.n_steps:,}, saved;", end=" ")
         print("the same command goes on from there")
         return STOPPED
@@ -178,7 +202,13 @@ def restored(cfg: Config, on: Mesh, keep: Checkpoints, saved: int) -> TrainState
     return state
 
 
-def older_state(opened: Opened, keep: Checkpoints, at: int) -> TrainState:
+def open_checkpoints(opened: Opened, waiting: Patience) -> Checkpoints:
+    cfg, folder = opened.cfg, f"{opened.workdir}/checkpoints"
+    also = Kept(waiting) if cfg.stop_patience else None
+    return Checkpoints(folder, keep_last=cfg.keep_last, keep_every=cfg.keep_every, also=also)
+
+
+def older_state(opened: Opened, keep: Checkpoints, waiting: Patience, at: int) -> TrainState:
     """What a run goes on with at a step after a spike: the newest state that is kept for good, or else the first.
 
     A checkpoint that somebody's signal made is not taken, so an interrupted run goes back to where any other would.
@@ -186,6 +216,7 @@ def older_state(opened: Opened, keep: Checkpoints, at: int) -> TrainState:
     there = checkpoint.steps(keep.folder)
     kept = [saved for saved in there if saved < at and loop.every(opened.cfg.keep_every, saved)]
     saved = checkpoint.verified(keep.folder, max(kept)) if kept else None
+    waiting.go_back(None if saved is None else checkpoint.read_meta(keep.folder, saved))
     state, _ = first_state(opened._replace(saved=saved), keep)
     return spikes.moved_on(state, at - max(kept, default=0))
 
@@ -202,32 +233,40 @@ def make_evaluate(opened: Opened) -> Callable[[dict], dict[str, float]]:
     cfg, tokenizer = opened.cfg, opened.data.tokenizer
     size = cfg.batch_size // cfg.accumulate
     of_store = functools.partial(
-        dialog_batches.fixed if cfg.data.dialogs else batches.fixed,
+        opened.fixed,
         batch_size=size,
         context=cfg.model.context,
         n_tokens=cfg.eval_tokens,
         end_of_text=tokenizer.end_of_text,
         rows=sharding.rows(size, opened.mesh),
-        **({"too_long": cfg.data.too_long} if cfg.data.dialogs else {"mask_documents": cfg.data.mask_documents}),
     )
     windows = {name: of_store(store) for name, store in opened.data.valid.items()}
-    return likelihood.make_evaluate(windows, tokenizer.token_bytes, cfg.model, cfg.loss, opened.mesh)
+    if cfg.data.preferences:
+        return preference.make_evaluate(windows, tokenizer.token_bytes, cfg, opened.mesh)
+    judge = likelihood.make_evaluate(windows, tokenizer.token_bytes, cfg.model, cfg.loss, opened.mesh)
+    return lambda params: judge(lora.merged(params, cfg.lora))
 
 
 def write_sample(opened: Opened, log: RunLog, at: int, params: dict) -> None:
     cfg, tokenizer = opened.cfg, opened.data.tokenizer
     prompt = tokenizer.encode(cfg.sample_prompt)
     (tokens_T,) = decode.generate(
-        params, prompt, cfg.model, n_tokens=cfg.sample_tokens, seed=cfg.seed, temperature=SAMPLE_TEMPERATURE
+        lora.merged(tuning.policy(params), cfg.lora),
+        prompt,
+        cfg.model,
+        n_tokens=cfg.sample_tokens,
+        seed=cfg.seed,
+        temperature=SAMPLE_TEMPERATURE,
     )
     log.sample(at, cfg.sample_prompt, tokenizer.decode(decode.until_end(tokens_T, tokenizer.end_of_text)))
 
 
 def said_of_dialogs(opened: Opened) -> Iterator[str]:
+    of = "pairs" if opened.cfg.data.preferences else "dialogs"
     for name, found in opened.told.items():
         rows = f" in {found['rows']:,} rows, {found['filled']:.0%} full" if "rows" in found else ""
         yield (
-            f"{name}: {found['dialogs']:,} dialogs{rows}; longer than the context: {found['left_out']:,} left out, "
+            f"{name}: {found['dialogs']:,} {of}{rows}; longer than the context: {found['left_out']:,} left out, "
             f"{found['cut']:,} cut (data.too_long={opened.cfg.data.too_long})"
         )
 

@@ -28,7 +28,8 @@ KINDS = (
     "tfds:NAME[/CONFIG][:FIELD]",
     "text:GLOB[:FIELD]",
     "dialogs:GLOB",
-)  # the last: dialogs.py
+    "preferences:GLOB",
+)  # the last two: dialogs.py, preferences.py
 
 
 def open_corpus(spec: str, cache: pathlib.Path | None = None) -> Corpus:

@@ -19,6 +19,14 @@ from gptjax.data.store import Store
 class Packed:
     """The examples of one store in rows."""
 
+    fitted = staticmethod(packing.fitted)  # what is used of them
+
+    @staticmethod
+    def n_targets(found: Examples, used: Fitted, member: int) -> int:
+        """Targets of an example that answer."""
+        _, answers = found.read(int(used.begins_M[member]), int(used.sizes_M[member]))
+        return int(answers.sum()) + bool(used.ends_M[member])
+
     def __init__(self, found: Examples, used: Fitted, rows: Rows, context: int):
         self.examples, self.used, self.rows, self.context = found, used, rows, context
         self.n_groups = -(-len(rows) // rows.group)
@@ -39,22 +47,34 @@ class Packed:
 
     def write(self, batch: Batch, at: int, row: int) -> None:
         """Writes a row into row `at` of a batch; one past the last stays empty."""
-        assert batch.segments_BT is not None and batch.positions_BT is not None
         if row >= len(self.rows):
             return
         first, stop = self.rows.borders[row : row + 2].tolist()
         for number in range(first, stop):
-            member, start = int(self.rows.members[number]), int(self.rows.positions[number])
-            size = int(self.used.sizes_M[member])
-            here = slice(start, start + size)
-            targets, answers = self.examples.read(int(self.used.begins_M[member]), size)
-            batch.targets_BT[at, here] = targets
-            batch.inputs_BT[at, start + 1 : start + size] = targets[:-1]  # its first is an end of text already
-            batch.weights_BT[at, here] = answers
-            if self.used.ends_M[member]:
-                batch.weights_BT[at, start + size - 1] = 1
-            batch.segments_BT[at, here] = number - first + 1
-            batch.positions_BT[at, here] = np.arange(size)
+            self.write_member(
+                batch, at, int(self.rows.members[number]), int(self.rows.positions[number]), number - first
+            )
+
+    def write_member(self, batch: Batch, at: int, member: int, start: int, number: int) -> None:
+        """Writes the number-th member of row `at`, from a position on."""
+        begin, size, ends = (of[member] for of in (self.used.begins_M, self.used.sizes_M, self.used.ends_M))
+        write_example(batch, at, start, number + 1, self.examples, int(begin), int(size), bool(ends))
+
+
+def write_example(
+    batch: Batch, at: int, start: int, segment: int, found: Examples, begin: int, size: int, ends: bool
+) -> None:
+    """Writes an example, which begins there in the store, as a segment of row `at`."""
+    assert batch.segments_BT is not None and batch.positions_BT is not None
+    here = slice(start, start + size)
+    targets, answers = found.read(begin, size)
+    batch.targets_BT[at, here] = targets
+    batch.inputs_BT[at, start + 1 : start + size] = targets[:-1]  # its first is an end of text already
+    batch.weights_BT[at, here] = answers
+    if ends:
+        batch.weights_BT[at, start + size - 1] = 1
+    batch.segments_BT[at, here] = segment
+    batch.positions_BT[at, here] = np.arange(size)
 
 
 def empty(n_rows: int, context: int, end_of_text: int) -> Batch:
@@ -84,6 +104,7 @@ class DialogBatches:
         too_long: str,
         end_of_text: int,
         rows: Sequence[int] | None = None,
+        kind: type[Packed] = Packed,
     ):
         self.batch_size, self.context, self.seed, self.end_of_text = batch_size, context, seed, end_of_text
         self.rows = range(batch_size) if rows is None else rows
@@ -91,9 +112,9 @@ class DialogBatches:
         self.packed = []
         for store in stores.values():
             found = Examples(store, end_of_text)
-            used = packing.fitted(found, context, too_long)
+            used = kind.fitted(found, context, too_long)
             made = packing.packed(used.sizes_M, context, fill, batch_size, seed)
-            self.packed.append(Packed(found, used, made, context))
+            self.packed.append(kind(found, used, made, context))
         self.told = {name: packed.counts for name, packed in zip(stores, self.packed, strict=True)}
 
     def __call__(self, step: int) -> Batch:
@@ -116,20 +137,20 @@ def fixed(
     too_long: str,
     end_of_text: int,
     rows: Sequence[int] | None = None,
+    kind: type[Packed] = Packed,
 ) -> Sequence[Batch]:
     """Evaluation batches: examples in order from the start of a store until they hold `n_tokens` targets that answer.
 
     Always the same ones, in full rows. The last batch is filled up with empty rows, so that all have one shape.
     """
     found = Examples(store, end_of_text)
-    used = packing.fitted(found, context, too_long)
+    used = kind.fitted(found, context, too_long)
     n_used, n_targets = 0, 0
     while n_used < len(used.sizes_M) and n_targets < n_tokens:
-        _, answers = found.read(int(used.begins_M[n_used]), int(used.sizes_M[n_used]))
-        n_targets += int(answers.sum()) + bool(used.ends_M[n_used])
+        n_targets += kind.n_targets(found, used, n_used)
         n_used += 1
     made = packing.packed(used.sizes_M[:n_used], context, "budget", batch_size, seed=0)
-    packed = Packed(found, used, made, context)
+    packed = kind(found, used, made, context)
     rows_B = range(batch_size) if rows is None else rows
 
     def make(index: int) -> Batch:

@@ -15,7 +15,7 @@ import itertools
 import json
 import pathlib
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from gptjax.config import BadInput
 from gptjax.data.corpora import Tfds
@@ -30,6 +30,14 @@ FIELDS = ("prompt", "answer")
 class Example(NamedTuple):
     name: str
     messages: list[Message]
+
+
+class HasMessages(Protocol):
+    @property
+    def messages(self) -> list[Message]: ...
+
+
+Told = TypeVar("Told", bound=HasMessages)
 
 
 class Dialogs(Corpus):
@@ -177,6 +185,11 @@ def pair(prompt: str, answer: str, where: str) -> list[Message]:
 
 
 def messages_of(given: Any, where: str) -> list[Message]:
+    """The messages of a list of objects, which hold an answer; raises BadInput for anything else."""
+    return sound(any_messages(given, where), where)
+
+
+def any_messages(given: Any, where: str) -> list[Message]:
     """The messages of a list of objects; raises BadInput for anything else."""
     if not isinstance(given, list) or not given:
         raise BadInput(f"{where}: 'messages' must be a list of objects with 'role' and 'content'")
@@ -189,7 +202,7 @@ def messages_of(given: Any, where: str) -> list[Message]:
                 f"{where}: message {number} has the role {message['role']!r}; it is one of {', '.join(ROLES)}"
             )
         found.append(Message(message["role"], checked(message["content"], where, "content")))
-    return sound(found, where)
+    return found
 
 
 def sound(messages: list[Message], where: str) -> list[Message]:
@@ -201,7 +214,7 @@ def sound(messages: list[Message], where: str) -> list[Message]:
     return messages
 
 
-def divided(examples: Callable[[], Iterable[Example]], split: str) -> Iterator[Example]:
+def divided(examples: Callable[[], Iterable[Told]], split: str) -> Iterator[Told]:
     """One side of examples that have no splits of their own."""
     n = sum(1 for _, _ in zip(range(MANY), examples(), strict=False))
     for number, example in enumerate(examples()):

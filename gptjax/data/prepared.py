@@ -10,6 +10,7 @@ from gptjax.config import BadInput, Config
 from gptjax.data import corpora, dialogs, shards, tokenizers
 from gptjax.data.corpora import Corpus
 from gptjax.data.examples import Marked
+from gptjax.data.preferences import Preferences
 from gptjax.data.store import FORMAT, Store
 from gptjax.data.templates import TEMPLATE
 from gptjax.data.tokenizers import Tokenizer
@@ -46,6 +47,7 @@ def prepare(cfg: Config) -> Prepared:
             f"data.cache={cfg.data.cache}: {error.strerror}; name a directory that can be written"
         ) from error
     chat, open_corpus = read_template(cfg), dialogs.open_dialogs if cfg.data.dialogs else corpora.open_corpus
+    open_corpus = Preferences if cfg.data.preferences else open_corpus
     opened = {spec: open_corpus(spec, cache) for spec in cfg.data.corpora}
     tokenizer = make_tokenizer(cfg, list(opened.values()), cache)
     of_store = Marked(tokenizer, chat) if cfg.data.dialogs else tokenizer

@@ -36,6 +36,8 @@ def opened(cfg: Config, on: Mesh | None, where: str) -> Windows:
     """The first `eval_tokens` targets of each corpus' held-out part, as the run itself scores them. Raises BadInput."""
     if cfg.data.corpora == UNKNOWN:
         raise BadInput(f"--tasks=heldout: {where} does not say what it was trained on; only a run has held-out text")
+    if cfg.data.preferences:
+        raise BadInput(f"--tasks=heldout: {where} has learned from pairs, whose rejected answers are no text to expect")
     data = prepared.prepare(cfg)
     ways = 1 if on is None else mesh.size(on, "replica") * mesh.size(on, "data")
     fixed = functools.partial(

@@ -70,6 +70,7 @@ class GPT(nn.Module):
     edits: Mapping[str, Callable]
     capture: tuple[str, ...]
     unpack: Callable[[str, Any], Any] | None
+    merge: Callable[[dict], dict] | None
 
     @nn.compact
     def __call__(self, tokens_BT: Array, kv: tuple | None, slots: Slots, positions_BT: Array, key) -> tuple:
@@ -86,8 +87,8 @@ class GPT(nn.Module):
         x_BTD = dropout(x_BTD.astype(dtype), cfg.dropout, key, cfg.n_layers)
 
         body = Block
-        if self.unpack is not None:  # inside the loop and inside remat: one layer is whole at a time
-            body = nn.map_variables(body, "params", layer_unpacked(self.unpack))
+        if self.unpack or self.merge:  # inside the loop and inside remat: one layer is whole at a time
+            body = nn.map_variables(body, "params", layer_opened(self.unpack, self.merge))
         if cfg.remat != "none":
             # A loop keeps forward and backward apart; written out, XLA would merge the recomputed with the original.
             body = nn.remat(body, policy=kept(cfg), prevent_cse=not cfg.scan)
@@ -117,7 +118,7 @@ def kept(cfg: ModelConfig) -> Callable:
 def init(key: PRNGKeyArray, cfg: ModelConfig) -> dict:
     """Fresh parameters, as in the table above; the same for every scan, remat, attention and dtype."""
     cfg = dataclasses.replace(cfg, attention="reference")  # any platform can trace it
-    tokens_BT, model = jnp.zeros((1, 1), jnp.int32), GPT(cfg, {}, (), None)
+    tokens_BT, model = jnp.zeros((1, 1), jnp.int32), GPT(cfg, {}, (), None, None)
     variables: Any = model.init(key, tokens_BT, None, Slots(None, None, None), tokens_BT, None)
     return variables["params"]
 
@@ -145,6 +146,7 @@ def forward(
     edits: Mapping[str, Callable] | None = None,
     capture: tuple[str, ...] = (),
     unpack: Callable[[str, Any], Any] | None = None,
+    merge: Callable[[dict], dict] | None = None,
 ) -> Output:
     """Logits for the token after each position.
 
@@ -153,7 +155,7 @@ def forward(
     slot; the caller keeps within its length. `edits` maps a point to `f(x, layer) -> x`, with `layer` a traced integer:
     close over arrays and index them by it. `capture` names the points to return, after their edits.
     `unpack(name, leaf) -> leaf` sees each parameter just before use, blocks one layer at a time (an FSDP all-gather, a
-    dequantisation).
+    dequantisation); after it `merge(tree) -> tree` a layer's together, and those of none (adapters into weights).
 
     Raises KeyError for an unknown point, BadInput for more slots than learned positions.
     """
@@ -174,9 +176,8 @@ def forward(
     if positions_BT is None:
         positions_BT = (jnp.arange(T) + (0 if cache is None else cache["used"]))[None]
 
-    if unpack is not None:
-        params = params | tree.map_named(unpack, {name: leaf for name, leaf in params.items() if name != "blocks"})
-    model = GPT(cfg, edits or {}, capture, unpack)
+    params = {"blocks": params["blocks"], **opened(outside(params), unpack, merge)}
+    model = GPT(cfg, edits or {}, capture, unpack, merge)
     found: Any = model.apply({"params": params}, tokens_BT, kv, slots, positions_BT, key)
     x_BTD, kv, seen = found
     if cache is not None:
@@ -198,10 +199,19 @@ def unembed(params: dict, x_BTD: Float[Array, "B T D"], cfg: ModelConfig) -> Flo
     return jnp.where(real_11V, logits_BTV, -jnp.inf)
 
 
-def layer_unpacked(unpack: Callable[[str, Any], Any]) -> Callable[[Mapping], Any]:
-    """`unpack` on one layer's parameters, under their names in the whole tree; Linen hands them over below "params"."""
+def outside(params: dict) -> dict:
+    """The parameters that belong to no layer."""
+    return {name: leaf for name, leaf in params.items() if name != "blocks"}
 
-    def leaf(name: str, x: Any) -> Any:
-        return unpack("blocks" + name.removeprefix("params"), x)
 
-    return lambda variables: tree.map_named(leaf, variables)
+def opened(params: dict, unpack: Callable[[str, Any], Any] | None, merge: Callable[[dict], dict] | None) -> dict:
+    """Parameters as the model uses them: each unpacked, then all together merged."""
+    params = params if unpack is None else tree.map_named(unpack, params)
+    return params if merge is None else merge(params)
+
+
+def layer_opened(
+    unpack: Callable[[str, Any], Any] | None, merge: Callable[[dict], dict] | None
+) -> Callable[[Mapping], Any]:
+    """`opened` on one layer's parameters, under their names in the whole tree; Linen hands them over below "params"."""
+    return lambda variables: {"params": opened({"blocks": dict(variables["params"])}, unpack, merge)["blocks"]}

@@ -6,43 +6,34 @@ divided by `mesh.tensor` where RULES says so:
 
 | term | what |
 |---|---|
-| parameters | float32, each divided as RULES of training/sharding.py divides it; on a TPU in whole tiles |
-| optimizer | moments (and the average of `optim.ema_decay`), divided as their parameters |
+| parameters | float32, adapters too, divided as RULES of training/sharding.py divides them; on a TPU in whole tiles |
+| optimizer | moments (and the average of `optim.ema_decay`), of what is trained, divided as that is |
 | batch | inputs, targets, weights; segments and positions where documents are masked |
 | activations | what the forward pass leaves for the backward pass: `saved_a_token`, of all layers |
 | narrow | the device's part of the parameters in the compute dtype: with FSDP, or on a TPU (cast before the loop) |
 | summed | with `accumulate`, the float32 gradients of the parts so far, to which each layer's is added |
-| gradients | else of the device's part: float32, or the compute dtype with FSDP; an untied embedding's comes last |
+| gradients | else, of what is trained: float32, or the compute dtype with FSDP; an untied embedding's comes last |
 | logits | float32 logits of one chunk; their gradient too, but a TPU makes it within the products that take it |
 | head | the head, whole along `data`, and its gradient; of one chunk, too, where there are several |
 | relaid | after the loss, on a TPU where `data` does not cut whole tiles of V: the head and its gradient, each twice |
 | gathered | with FSDP, `in_flight`: the weights of layers that are whole along `data`, and gradients |
-| layer | what the backward pass of one layer holds besides: `layer_a_token` |
+| layer | what the backward pass of one layer holds besides: `layer_a_token`; the matrices of adapters |
 
 Parameters, optimizer and batch are arguments of the step. Its temporaries peak in the loss (logits, head), just after
 it (relaid) or in the backward pass of a layer (gradients, gathered, layer); the other three terms are always there.
 """
 
-import math
 from typing import NamedTuple
 
 from gptjax.config import Config, ModelConfig, OptimConfig
+from gptjax.model.adapters import A
 from gptjax.planning.flops import gates
+from gptjax.planning.parameters import LANES, Number, Parameter, Ways, held, parameters, trained, with_adapters
 
-Number = int | float
 F32 = 4
-LANES, SUBLANES, PACKED = 128, 8, 16  # of a TPU's memory tile: numbers in a row, rows, and rows of bfloat16
+PACKED = 16  # rows of bfloat16 in a TPU's memory tile
 WRITTEN_OUT, BLOCKS, MIN_BLOCK, TILE = 1024, 8, 64, 512  # as in model/blockwise.py
 FACTORED = 128  # adafactor factors a matrix whose two longest sides are this long
-
-
-class Ways(NamedTuple):
-    """Devices along each axis of the mesh."""
-
-    replica: int
-    data: int
-    tensor: int
-    sequence: int
 
 
 class Memory(NamedTuple):
@@ -75,76 +66,14 @@ class Memory(NamedTuple):
         return self.arguments + self.temporaries
 
 
-class Parameter(NamedTuple):
-    shape: tuple[int, ...]
-    axes: tuple[str | None, ...]  # of the mesh, along each side
-
-    def size(self, ways: Ways | None = None) -> Number:
-        """Numbers in it, or in a device's part of it."""
-        return math.prod(self.part(ways))
-
-    def part(self, ways: Ways | None) -> list[Number]:
-        """Sides of a device's part."""
-        sides = zip(self.shape, self.axes or (None,) * len(self.shape), strict=True)
-        return [side / (getattr(ways, axis) if ways and axis else 1) for side, axis in sides]
-
-    def tiled(self, ways: Ways) -> Number:
-        """Numbers that a device's part takes in a TPU's memory, in tiles of 8 x 128, laid out to waste least."""
-        sides = self.part(ways)
-        if len(sides) < 2:
-            return math.prod(sides)
-        layers, sides = (sides[0], sides[1:]) if len(sides) > 2 else (1, sides)
-        waste = [
-            up(lane, LANES) / lane * up(row, SUBLANES) / row
-            for i, lane in enumerate(sides)
-            for row in sides[:i] + sides[i + 1 :]
-        ]
-        return layers * math.prod(sides) * min(waste)
-
-
-def parameters(cfg: ModelConfig) -> dict[str, Parameter]:
-    """Every parameter, as the table of model/gpt.py has its shape and RULES of training/sharding.py its place."""
-    L, D, N, K, H, F, V = (
-        cfg.n_layers, cfg.d_model, cfg.n_heads, cfg.n_kv_heads, cfg.d_head, cfg.d_hidden, cfg.padded_vocab,
-    )  # fmt: skip
-    C = gates(cfg)
-    found = {
-        "w_tok": Parameter((V, D), ("tensor", "data")),
-        "blocks/attn/w_q": Parameter((L, D, N, H), (None, "data", "tensor", None)),
-        "blocks/attn/w_k": Parameter((L, D, K, H), (None, "data", "tensor", None)),
-        "blocks/attn/w_v": Parameter((L, D, K, H), (None, "data", "tensor", None)),
-        "blocks/attn/w_out": Parameter((L, N, H, D), (None, "tensor", None, "data")),
-        "blocks/mlp/w_in": Parameter((L, C, D, F), (None, None, "data", "tensor")),
-        "blocks/mlp/w_out": Parameter((L, F, D), (None, "tensor", "data")),
-    }
-    if cfg.position == "learned":
-        found["w_pos"] = Parameter((cfg.context, D), (None, "data"))
-    if not cfg.tied:
-        found["w_head"] = Parameter((V, D), ("tensor", "data"))
-    norms = {"norm_out": (D,), "blocks/norm_attn": (L, D)}
-    if not cfg.parallel:
-        norms["blocks/norm_mlp"] = (L, D)
-    if cfg.qk_norm:
-        norms |= {"blocks/attn/norm_q": (L, H), "blocks/attn/norm_k": (L, H)}
-    for name, shape in norms.items():
-        for part in ("scale", "bias")[: 2 if cfg.bias else 1]:
-            found[f"{name}/{part}"] = Parameter(shape, ())
-    if cfg.bias:
-        for name, n in (("q", N), ("k", K), ("v", K)):
-            found[f"blocks/attn/b_{name}"] = Parameter((L, n, H), (None, "tensor", None))
-        found["blocks/mlp/b_in"] = Parameter((L, C, F), (None, None, "tensor"))
-        found |= {f"blocks/{half}/b_out": Parameter((L, D), ()) for half in ("attn", "mlp")}
-    return found
-
-
 def estimate(cfg: Config, ways: Ways, kind: str = "") -> Memory:
     """The table above for one device, of a kind as JAX calls it.
 
     Sizes are taken as divisible; `sharding.of_params` refuses those that are not."""
-    m, found = cfg.model, parameters(cfg.model)
+    m, found, learning = cfg.model, held(cfg), trained(cfg)
     on_tpu = kind.startswith("TPU")
-    numbers = sum(one.size(ways) for one in found.values())
-    own = sum(one.tiled(ways) for one in found.values()) if on_tpu else numbers
+    tiled = lambda of: sum(one.tiled(ways) if on_tpu else one.size(ways) for one in of.values())
+    own, learned, numbers = tiled(found), tiled(learning), sum(one.size(ways) for one in learning.values())
     rows = cfg.batch_size / cfg.accumulate / (ways.replica * ways.data)
     n_tokens = rows * m.context / ways.sequence
     w, splash = width(m), fused(cfg, kind) and kind.startswith("TPU")
@@ -153,27 +82,30 @@ def estimate(cfg: Config, ways: Ways, kind: str = "") -> Memory:
     sharded = ways.replica * ways.data > 1  # training/fsdp.py
     narrowed = sharded or on_tpu and m.remat != "none"  # without remat `weights_kept` is that copy
     heads = m.padded_vocab * m.d_model / ways.tensor
-    last = 0 if m.tied else found["w_tok"].size(ways)
-    of_head = (w if sharded else F32) * heads  # its gradient
+    last = found["w_tok"].size(ways) if not m.tied and "w_tok" in learning else 0
+    of_head = (w if sharded else F32) * heads if ("w_tok" if m.tied else "w_head") in learning else 0  # its gradient
     relaid = on_tpu and ways.data > 1 and m.padded_vocab % (ways.data * PACKED) != 0
     return Memory(
         parameters=F32 * own,
-        optimizer=(F32 * optimizer_size(cfg.optim, found, ways) - narrower(cfg.optim) * numbers) * own / numbers,
+        optimizer=(F32 * optimizer_size(cfg.optim, learning, ways) - narrower(cfg.optim) * numbers) * learned / numbers,
         batch=(12 + 8 * cfg.data.mask_documents) * n_tokens * cfg.accumulate,
         activations=n_tokens * (saved + final) + weights_kept(m, ways),
         narrow=w * own if narrowed and w < F32 else 0,
-        summed=F32 * own if cfg.accumulate > 1 else 0,
-        gradients=(w if sharded else F32) * (own - last) if cfg.accumulate == 1 else 0,
+        summed=F32 * learned if cfg.accumulate > 1 else 0,
+        gradients=(w if sharded else F32) * (learned - last) if cfg.accumulate == 1 else 0,
         logits=(1 if on_tpu else 2) * F32 * n_tokens / cfg.loss.n_chunks * m.padded_vocab / ways.tensor,
         head=w * heads + of_head * (1 + (cfg.loss.n_chunks > 1)),
         relaid=2 * (w * heads + of_head) if relaid else 0,
         gathered=w * in_flight(m, ways) if sharded else 0,
-        layer=n_tokens * layer_a_token(m, ways, fused(cfg, kind), splash),
+        layer=n_tokens * layer_a_token(m, ways, fused(cfg, kind), splash) + merged_in_layer(cfg, ways),
     )
 
 
-def up(side: Number, to: int) -> Number:
-    return math.ceil(side / to) * to
+def merged_in_layer(cfg: Config, ways: Ways) -> Number:
+    """Bytes of one layer's matrices with adapters merged in, whole along `data`, and of their gradients."""
+    found = with_adapters(cfg)
+    names = [name.removesuffix(A) for name in found if name.endswith(A) and name.startswith("blocks/")]
+    return 2 * F32 * sum(found[name].size(ways._replace(data=1)) for name in names) / cfg.model.n_layers
 
 
 def fused(cfg: Config, kind: str) -> bool:

@@ -112,10 +112,10 @@ def restore_fields(folder: str, abstract: Mapping[str, Any], step: int) -> tuple
 
 
 class Checkpoints:
-    """The checkpoints of a run: keeps the last `keep_last`, every step that `keep_every` divides (0 = none), and the
-    one with the lowest `eval_nll`. Opening it removes what a killed save or clean-up left behind."""
+    """The checkpoints of a run: keeps the last `keep_last`, every step that `keep_every` divides (0 = none), the one
+    with the lowest `eval_nll`, and what `also` names. Opening it removes what a killed save or clean-up left behind."""
 
-    def __init__(self, folder: str, *, keep_last: int, keep_every: int):
+    def __init__(self, folder: str, *, keep_last: int, keep_every: int, also: Any = None):
         self.folder, self.local = place(folder), "://" not in folder
         self.saving = 0  # the step whose save was started last
         self.removing: threading.Thread | None = None  # since that save was over
@@ -123,8 +123,8 @@ class Checkpoints:
             keeping.LatestN(keep_last),
             keeping.BestN(get_metric_fn=eval_nll_of, reverse=True, n=1, keep_checkpoints_without_metrics=False),
         ]
-        if keep_every:
-            keep.append(keeping.EveryNSteps(keep_every))
+        keep += [keeping.EveryNSteps(keep_every)] if keep_every else []
+        keep += [also] if also else []
         if not isinstance(sys.unraisablehook, PassingOver):
             sys.unraisablehook = PassingOver(sys.unraisablehook)
         with told_of_storage(self.folder):

@@ -9,7 +9,7 @@ sum goes side by side. Gradients of what is not cut (norms, biases), and those o
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -22,36 +22,37 @@ from gptjax.data.batches import Batch
 from gptjax.training import sharding
 
 P = PartitionSpec
-Gradients = Callable[[dict, Batch, Callable[[str, Any], Any]], tuple[Array, dict]]
+Gradients = Callable[[dict, Batch, Callable[[str, Any], Any]], tuple[Any, dict]]
 
 
 def over_rows(
-    gradients: Gradients, params: dict, batch: Batch, on: Mesh, dtype: str, n_parts: int
-) -> tuple[Array, dict]:
-    """`gradients(params, batch, unpack)`, which are sums over a batch's rows in `n_parts` parts, each device with its
-    own rows and parts of the parameters; returns the sums over all rows, in the parts in which the parameters lie.
+    gradients: Gradients, params: dict, trained: Sequence[str], batch: Batch, on: Mesh, dtype: str, n_parts: int
+) -> tuple[Any, dict]:
+    """`gradients(params, batch, unpack)`, which are sums over a batch's rows in `n_parts` parts and by the parameters
+    named as `trained`, each device with its own rows and parts of the parameters; returns the sums over all rows, in
+    the parts in which the parameters lie.
 
     Gradients are summed over `data` in the compute type. Of one part they stay narrow until the end, as the parameters
     are narrowed at the start; several parts are added in float32, so each layer is narrowed for itself.
     """
     rows = tuple(axis for name in mesh.ROWS for axis in mesh.parts(on, name))
     cut = {name: sharding.spec(name, leaf.shape, on) for name, leaf in tree.named(params).items()}
+    dtypes = {name: leaf.dtype for name, leaf in tree.named(params).items()}
     specs = tree.map_named(lambda name, _: manual(cut[name], on), params)
+    of_trained = tree.nested({name: manual(cut[name], on) for name in trained})
     ours = {
         *rows,
         *(axis for axis, n in on.shape.items() if n == 1),
     }  # a kernel that XLA cannot divide then needs no map
     unpack = functools.partial(whole, cut=cut, dtype=dtype, on=on)
 
-    def local(params: dict, batch: Batch) -> tuple[Array, dict]:
-        nll, grads = gradients(narrowed(params, cut, dtype) if n_parts == 1 else params, batch, unpack)
-        grads = jax.tree.map(
-            lambda g, p, spec: jax.lax.psum(g.astype(p.dtype), missing(spec, rows)), grads, params, specs
-        )
-        return jax.lax.psum(nll, rows), grads
+    def local(params: dict, batch: Batch) -> tuple[Any, dict]:
+        sums, grads = gradients(narrowed(params, cut, dtype) if n_parts == 1 else params, batch, unpack)
+        summed = lambda name, g: jax.lax.psum(g.astype(dtypes[name]), missing(manual(cut[name], on), rows))
+        return jax.lax.psum(sums, rows), tree.map_named(summed, grads)
 
     return jax.shard_map(
-        local, mesh=on, in_specs=(specs, P(rows)), out_specs=(P(), specs), axis_names=ours, check_vma=False
+        local, mesh=on, in_specs=(specs, P(rows)), out_specs=(P(), of_trained), axis_names=ours, check_vma=False
     )(params, batch)
 
 

@@ -11,6 +11,7 @@ import jax
 from gptjax.config import Config
 from gptjax.data.batches import Batch
 from gptjax.training import divergence
+from gptjax.training.patience import Patience
 from gptjax.training.spikes import Spiked
 from gptjax.training.step import TrainState
 
@@ -29,6 +30,7 @@ class Tools:
     wait: Callable[[], None]  # until all saves are done
     go_back: Callable[[int], TrainState]  # an older state that goes on at this step, without the batches between
     stop: Callable[[], bool]
+    patience: Patience
     clock: Callable[[str], None]  # is told what the loop does from now on: one of runs.clock.KINDS
     profile_dir: str
 
@@ -46,7 +48,8 @@ def train(cfg: Config, state: TrainState, first_step: int, tools: Tools) -> tupl
 
 
 def updates(cfg: Config, state: TrainState, first_step: int, tools: Tools) -> tuple[TrainState, int]:
-    """Updates from `first_step` to `cfg.n_steps`, or until told to stop; the last state is saved. Returns its step too.
+    """Updates from `first_step` to `cfg.n_steps`, or until told to stop or out of patience; the last state is saved.
+    Returns its step too.
 
     Step s is the state after s updates: its line holds the loss of that state on batch s, and its gradient's norm.
     Raises Diverged before anything that is not finite is saved, and whatever an asynchronous save failed with.
@@ -57,9 +60,11 @@ def updates(cfg: Config, state: TrainState, first_step: int, tools: Tools) -> tu
         tools.check()
         if tools.stop():
             break
-        if step > first_step and due(cfg, step):
+        if step > first_step and due(cfg, step) or tools.patience.missed(step):
             with lines.paused(step):
                 look(cfg, step, state, tools)
+            if tools.patience.over:
+                break
         tracing.at(step, metrics)
         tools.clock("data")
         batch = tools.batches(step)
@@ -73,7 +78,7 @@ def updates(cfg: Config, state: TrainState, first_step: int, tools: Tools) -> tu
         tracing.close()
         if step == cfg.n_steps:
             look(cfg, step, state, tools)
-        else:
+        elif not tools.patience.over:
             tools.clock("save")
             tools.save(step, state, None)
     tools.clock("save")
@@ -91,8 +96,8 @@ def due(cfg: Config, step: int) -> bool:
 
 
 def look(cfg: Config, step: int, state: TrainState, tools: Tools) -> None:
-    """Evaluates, saves and samples, each if its turn has come; all of them at the end."""
-    last = step == cfg.n_steps
+    """Evaluates, saves and samples, each if its turn has come; all of them at the end. The best state is saved too."""
+    last, best = step == cfg.n_steps, False
     eval_nll = None
     if last or every(cfg.eval_every, step):
         tools.clock("eval")
@@ -100,7 +105,9 @@ def look(cfg: Config, step: int, state: TrainState, tools: Tools) -> None:
         tools.write(step, found)
         divergence.refuse(step, cfg.seed, found)
         eval_nll = found["eval/nll"]
-    if last or every(cfg.save_every, step):
+        best = tools.patience.judge(step, found)
+        last = last or tools.patience.over
+    if last or best or every(cfg.save_every, step):
         tools.clock("save")
         tools.save(step, state, eval_nll)
     if last or every(cfg.sample_every, step):

@@ -10,7 +10,6 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from gptjax import tree
 from gptjax.config import LossConfig, ModelConfig
 from gptjax.data.batches import Batch
 from gptjax.model import gpt
@@ -34,12 +33,61 @@ def summed(
     loss_cfg: LossConfig,
     key: PRNGKeyArray | None = None,
     unpack: Callable[[str, Any], Any] | None = None,
+    merge: Callable[[dict], dict] | None = None,
 ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
     """The loss to differentiate and what to report: {"nll": nats, "n_tokens": weight}, all three summed over the batch.
 
     The loss is sum over tokens of weight (nll + z_weight (log Z)^2) (Chowdhery et al. 2022, section 5). `key` is of the
-    dropout, None without; `unpack` as in `gpt.forward`.
+    dropout, None without; `unpack` and `merge` as in `gpt.forward`.
     """
+    final_BTD, head = before_head(params, batch, model_cfg, key, unpack, merge)
+
+    def of_chunk(x_BtD: Array, targets_Bt: Array, weights_Bt: Array) -> Sums:
+        return weigh(gpt.unembed(head, x_BtD, model_cfg), targets_Bt, weights_Bt, loss_cfg.z_weight)
+
+    whole = final_BTD, batch.targets_BT, batch.weights_BT
+    if loss_cfg.n_chunks == 1:
+        total, nll = of_chunk(*whole)
+    else:
+        chunks = jax.tree.map(lambda x: in_chunks(x, loss_cfg.n_chunks), whole)
+        one = jax.checkpoint(of_chunk)
+        total, nll = jax.tree.map(jnp.sum, jax.lax.map(lambda chunk: one(*chunk), chunks))
+    return total, {"nll": nll, "n_tokens": jnp.sum(batch.weights_BT)}
+
+
+def of_tokens(
+    params: dict,
+    batch: Batch,
+    model_cfg: ModelConfig,
+    loss_cfg: LossConfig,
+    key: PRNGKeyArray | None = None,
+    unpack: Callable[[str, Any], Any] | None = None,
+    merge: Callable[[dict], dict] | None = None,
+) -> Float[Array, "B T"]:
+    """Nats of each target, whatever it weighs; `key`, `unpack` and `merge` as in `summed`."""
+    final_BTD, head = before_head(params, batch, model_cfg, key, unpack, merge)
+
+    def of_chunk(x_BtD: Array, targets_Bt: Array) -> Array:
+        return token_nll(gpt.unembed(head, x_BtD, model_cfg), targets_Bt)
+
+    whole = final_BTD, batch.targets_BT
+    if loss_cfg.n_chunks == 1:
+        return of_chunk(*whole)
+    chunks = jax.tree.map(lambda x: in_chunks(x, loss_cfg.n_chunks), whole)
+    one = jax.checkpoint(of_chunk)
+    nll_nBt = jax.lax.map(lambda chunk: one(*chunk), chunks)
+    return jnp.moveaxis(nll_nBt, 0, 2).reshape(batch.targets_BT.shape)
+
+
+def before_head(
+    params: dict,
+    batch: Batch,
+    model_cfg: ModelConfig,
+    key: PRNGKeyArray | None,
+    unpack: Callable[[str, Any], Any] | None,
+    merge: Callable[[dict], dict] | None,
+) -> tuple[Float[Array, "B T D"], dict]:
+    """The "final" activation, and the parameters that belong to no layer, as `unembed` uses them."""
     out = gpt.forward(
         params,
         batch.inputs_BT,
@@ -49,22 +97,12 @@ def summed(
         key=key,
         capture=("final",),
         unpack=unpack,
+        merge=merge,
     )  # nobody reads out.logits_BTV, so XLA leaves them out
-    head = {name: leaf for name, leaf in params.items() if name != "blocks"}
+    head = gpt.outside(params)
     if unpack is not None:  # once, not once a chunk; and not before the layers, where a tied embedding would wait
-        head = tree.map_named(unpack, apart(head, out.activations["final"]))
-
-    def of_chunk(x_BtD: Array, targets_Bt: Array, weights_Bt: Array) -> Sums:
-        return weigh(gpt.unembed(head, x_BtD, model_cfg), targets_Bt, weights_Bt, loss_cfg.z_weight)
-
-    whole = out.activations["final"], batch.targets_BT, batch.weights_BT
-    if loss_cfg.n_chunks == 1:
-        total, nll = of_chunk(*whole)
-    else:
-        chunks = jax.tree.map(lambda x: in_chunks(x, loss_cfg.n_chunks), whole)
-        one = jax.checkpoint(of_chunk)
-        total, nll = jax.tree.map(jnp.sum, jax.lax.map(lambda chunk: one(*chunk), chunks))
-    return total, {"nll": nll, "n_tokens": jnp.sum(batch.weights_BT)}
+        head = apart(head, out.activations["final"])
+    return out.activations["final"], gpt.opened(head, unpack, merge)
 
 
 def apart(head: dict, x_BTD: Array) -> dict:

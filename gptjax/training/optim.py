@@ -87,14 +87,16 @@ MUON_AXES = {  # inputs and outputs of the matrix that a weight is; each entry o
 
 
 def muon(cfg: OptimConfig) -> optax.GradientTransformation:
-    """Orthogonalised momentum (Jordan et al. 2024) for the matrices of the blocks, adamw for embeddings, head, biases
-    and norms. Updates are scaled to the RMS that adamw's have, so that its learning rate and decay carry over."""
+    """Orthogonalised momentum (Jordan et al. 2024) for the matrices of the blocks, adamw for embeddings, head, biases,
+    norms and adapters. Updates are scaled to the RMS that adamw's have, so that its rate and decay carry over."""
 
     def axes(updates: Any) -> Any:
         return tree.map_named(lambda name, _: MuonDimensionNumbers(*MUON_AXES[name]), updates)
 
     def kinds(params: Any) -> Any:
-        return tree.map_named(lambda name, _: "matrix" if re.match("blocks/.*/w_", name) else "rest", params)
+        return tree.map_named(
+            lambda name, _: "matrix" if re.match("blocks/.*/w_(?!.*_lora_)", name) else "rest", params
+        )
 
     matrix = optax.chain(
         scale_by_muon(beta=cfg.b1, eps=cfg.eps, mu_dtype=momentum_dtype(cfg), weight_dimension_numbers=axes),

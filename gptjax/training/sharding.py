@@ -13,6 +13,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from gptjax import mesh, tree
 from gptjax.config import BadInput
+from gptjax.training.factors import REFERENCE
 
 P = PartitionSpec
 BATCH = P(mesh.ROWS, "sequence")  # of B x T arrays
@@ -31,6 +32,15 @@ RULES = (
     (r"^blocks/mlp/b_in$", P(None, None, "tensor")),
     (r"^blocks/(attn|mlp)/b_out$", P()),
     (r"^(blocks/)?(attn/)?norm_\w+/(scale|bias)$", P()),
+    # Adapters are small: only what "tensor" cuts of their matrix is cut, so that their product lies as the matrix does.
+    (r"^blocks/attn/w_out_lora_a$", P(None, "tensor", None, None)),
+    (r"^blocks/attn/w_[qkv]_lora_b$", P(None, None, "tensor", None)),
+    (r"^blocks/mlp/w_out_lora_a$", P(None, "tensor", None)),
+    (r"^blocks/mlp/w_in_lora_b$", P(None, None, None, "tensor")),
+    (r"^w_tok_lora_a$", P("tensor", None)),
+    (r"^w_head_lora_b$", P(None, "tensor")),
+    (r"^blocks/(attn|mlp)/(w_out_lora_b|w_[qkv]_lora_a|w_in_lora_a)$", P()),
+    (r"^(w_tok_lora_b|w_head_lora_a|w_pos_lora_[ab])$", P()),
 )
 TILE = 16  # rows of bfloat16
 
@@ -45,7 +55,7 @@ def spec(name: str, shape: tuple[int, ...], on: Mesh) -> PartitionSpec:
 def rule(name: str) -> tuple[PartitionSpec, ...]:
     """The row of RULES that names a parameter."""
     for pattern, *specs in RULES:
-        if re.search(pattern, name):
+        if re.search(pattern, name.removeprefix(f"{REFERENCE}/")):
             return tuple(specs)
     raise KeyError(f"no sharding rule matches parameter {name!r}; add one to RULES in sharding.py")
 

@@ -5,6 +5,7 @@ import dataclasses
 import functools
 import json
 import pathlib
+import sys
 import tempfile
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
@@ -12,15 +13,17 @@ from typing import Any, NamedTuple, TypeVar
 import jax
 from jax.sharding import Mesh, SingleDeviceSharding
 
-from gptjax import config
+from gptjax import config, tree
 from gptjax.config import BadInput, Config, ModelConfig
 from gptjax.data import tokenizers
 from gptjax.data.tokenizers import Tokenizer
 from gptjax.interop import huggingface
-from gptjax.model import gpt
+from gptjax.model import gpt, lora
 from gptjax.runs.faults import told_of_storage
 from gptjax.runs.log import file_system
-from gptjax.training import checkpoint, resume, sharding
+from gptjax.training import checkpoint, patience, resume, sharding, tuning
+from gptjax.training.integrity import DamagedCheckpoint
+from gptjax.training.step import with_adapters
 
 GENERATION, CHAT = huggingface.GENERATION, huggingface.SETTINGS  # the files' names are the same in a run
 Found = TypeVar("Found")
@@ -29,7 +32,7 @@ Found = TypeVar("Found")
 class Source(NamedTuple):
     cfg: Config
     tokenizer: Tokenizer
-    params: dict  # the averaged ones where the run keeps an average
+    params: dict  # the averaged ones where the run keeps an average, with its adapters merged in
     run: str
     step: int
     generation: dict[str, Any]  # generation_config.json of the model folder it came from; empty where there was none
@@ -38,25 +41,41 @@ class Source(NamedTuple):
 
 def open_run(path: str, on: Mesh | None = None) -> Source:
     """The weights that a path names, on a mesh or on this process's first device, wherever they were trained: those of
-    a run's newest good checkpoint, of the one named, or of a model folder.
+    a run's newest good checkpoint (its best one where it has `stop_patience`), of the one named, or of a model folder.
 
     A kernel that the run was forced to is not kept: this device may not have it. Raises BadInput."""
     if huggingface.is_model_folder(path):
         found = huggingface.open_model(pathlib.Path(path), functools.partial(placed, on=on))
         return Source(found.cfg, found.tokenizer, found.params, path.rstrip("/"), 0, found.generation, found.chat)
-    return chosen(path, functools.partial(open_step, on=on))
+    found = chosen(path, functools.partial(open_step, on=on))
+    if not found.cfg.lora.rank:
+        return found
+    return found._replace(params=lora.merged(found.params, found.cfg.lora))
+
+
+def open_adapters(path: str) -> Source:
+    """As `open_run`, but with the adapters beside the weights that they were trained for. Raises BadInput."""
+    if huggingface.is_model_folder(path) or not chosen(path, config_of).lora.rank:
+        raise BadInput(f"{path}: has no adapters; a run with lora.rank above 0 has")
+    return chosen(path, functools.partial(open_step, on=None))
+
+
+def config_of(run: str, step: int) -> Config:
+    return config.from_dict(checkpoint.read_meta(f"{run}/checkpoints", step)["config"])
 
 
 def open_step(run: str, step: int, on: Mesh | None) -> Source:
-    folder = f"{run}/checkpoints"
-    cfg = config.from_dict(checkpoint.read_meta(folder, step)["config"])
+    """A checkpoint, adapters apart."""
+    folder, cfg = f"{run}/checkpoints", config_of(run, step)
     cfg = dataclasses.replace(cfg, model=dataclasses.replace(cfg.model, attention="auto"))
-    shapes = jax.eval_shape(lambda: gpt.init(jax.random.key(0), cfg.model))
+    shapes = jax.eval_shape(lambda: with_adapters(gpt.init(jax.random.key(0), cfg.model), cfg))
     structs = jax.tree.map(
         lambda leaf, at: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=at), shapes, placed(shapes, on=on)
     )
-    field = "ema" if cfg.optim.ema_decay else "params"
-    params = checkpoint.restore_fields(folder, {field: structs}, step)[0][field]
+    trained, frozen = tuning.split(structs, cfg)
+    fields = {"ema": trained, "params": frozen} if cfg.optim.ema_decay else {"params": structs}
+    fields = {name: part for name, part in fields.items() if part}
+    params = tree.joined(*checkpoint.restore_fields(folder, fields, step)[0].values())
     return Source(cfg, read_tokenizer(run), params, run, step, read_json(run, GENERATION), read_json(run, CHAT))
 
 
@@ -81,10 +100,23 @@ def chosen(path: str, opened: Callable[[str, int], Found]) -> Found:
         raise BadInput(f"{path}: the run has no checkpoint {step}; it has {', '.join(map(str, there))}")
     if step is not None:
         return opened(run, step)
-    found = checkpoint.newest_good(f"{run}/checkpoints", functools.partial(opened, run))
+    found = checkpoint.newest_good(f"{run}/checkpoints", functools.partial(best_or, opened, run))
     if found is None:
         raise BadInput(f"{path}: has no checkpoint yet; `gptjax train --workdir={run}` makes one")
     return found
+
+
+def best_or(opened: Callable[[str, int], Found], run: str, step: int) -> Found:
+    """What `opened` gives for the best checkpoint that this one knows of, where the run looks for it and it is good;
+    else for this one."""
+    folder = f"{run}/checkpoints"
+    best = patience.saved(checkpoint.read_meta(folder, step))
+    if best is not None and best.step != step and best.step in checkpoint.steps(folder):
+        try:
+            return opened(run, best.step)
+        except DamagedCheckpoint as error:
+            print(f"gptjax: {error}", file=sys.stderr, flush=True)
+    return opened(run, step)
 
 
 def check_origin(cfg: Config, tokenizer: Tokenizer) -> None:

@@ -12,8 +12,11 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from gptjax import mesh, tree
 from gptjax.config import Config
 from gptjax.data.batches import Batch
-from gptjax.model import choice, gpt
-from gptjax.training import fsdp, loss, optim, sharding, spikes
+from gptjax.model import choice, gpt, lora
+from gptjax.training import fsdp, loss, optim, preference, sharding, spikes, tuning
+from gptjax.training.factors import REFERENCE
+
+ADAPTERS = 2**32 - 1  # folded into the seed's key for their first values, as a step's number is for its dropout
 
 
 class TrainState(NamedTuple):
@@ -22,13 +25,13 @@ class TrainState(NamedTuple):
     step: Int[Array, ""]  # updates done
     params: dict
     opt_state: Any
-    ema: dict | None  # average of the parameters, where optim.ema_decay is above 0
+    ema: dict | None  # average of the parameters that are trained, where optim.ema_decay is above 0
     losses_W: Float[Array, " W"] | None = None  # the latest, where spikes are looked for
 
     @property
     def eval_params(self) -> dict:
-        """The parameters to judge and to ship."""
-        return self.params if self.ema is None else self.ema
+        """The parameters to judge and to ship, with a reference beside them where there is one."""
+        return self.params if self.ema is None else tree.joined(self.params, self.ema)
 
 
 def first_state(key: PRNGKeyArray, cfg: Config) -> TrainState:
@@ -36,10 +39,22 @@ def first_state(key: PRNGKeyArray, cfg: Config) -> TrainState:
 
 
 def with_optimizer(params: dict, cfg: Config) -> TrainState:
-    """Step 0 from given weights, with a fresh optimizer."""
-    opt_state = optim.make(cfg.optim, cfg.n_steps).init(params)
-    ema = jax.tree.map(jnp.copy, params) if cfg.optim.ema_decay else None
+    """Step 0 from given weights: with a fresh optimizer, and, where the config has them, with fresh adapters, or with
+    the weights once more as the reference."""
+    given, params = params, with_adapters(params, cfg)
+    if cfg.data.preferences and not cfg.lora.rank:
+        params = params | {REFERENCE: given}
+    trained, _ = tuning.split(params, cfg)
+    opt_state = optim.make(cfg.optim, cfg.n_steps).init(trained)
+    ema = jax.tree.map(jnp.copy, trained) if cfg.optim.ema_decay else None
     return TrainState(jnp.zeros((), jnp.int32), params, opt_state, ema, spikes.window(cfg.spike))
+
+
+def with_adapters(params: dict, cfg: Config) -> dict:
+    """The parameters of a run's model, given those of its weights."""
+    if not cfg.lora.rank:
+        return params
+    return lora.with_adapters(jax.random.fold_in(jax.random.key(cfg.seed), ADAPTERS), params, cfg.lora)
 
 
 def abstract_state(cfg: Config, mesh: Mesh) -> TrainState:
@@ -61,9 +76,9 @@ def init_state(cfg: Config, mesh: Mesh) -> TrainState:
 def state_from(params: dict, cfg: Config, mesh: Mesh) -> TrainState:
     """Step 0 from given weights, each device taking its own part."""
     places = jax.tree.map(lambda leaf: leaf.sharding, abstract_state(cfg, mesh))
-    return jax.jit(functools.partial(with_optimizer, cfg=cfg), out_shardings=places)(
-        jax.device_put(params, places.params)
-    )
+    there = tree.named(places.params)
+    at = tree.map_named(lambda name, _: there[name], params)
+    return jax.jit(functools.partial(with_optimizer, cfg=cfg), out_shardings=places)(jax.device_put(params, at))
 
 
 def make_update(cfg: Config, on: Mesh) -> Callable[[TrainState, Batch], tuple[TrainState, dict[str, Array]]]:
@@ -75,22 +90,27 @@ def make_update(cfg: Config, on: Mesh) -> Callable[[TrainState, Batch], tuple[Tr
 
 
 def train_step(state: TrainState, batch: Batch, *, cfg: Config, on: Mesh) -> tuple[TrainState, dict[str, Array]]:
-    """One update on the mean loss over the batch's weighted tokens; returns the next state and device-side scalars."""
+    """One update on the mean loss over the batch's weighted tokens, or its pairs; returns the next state and
+    device-side scalars."""
     key = jax.random.fold_in(jax.random.key(cfg.seed), state.step) if cfg.model.dropout else None
-    n_tokens = jnp.maximum(batch.weights_BT.sum(), 1)
-    nll, grads = over_mesh(state.params, batch, cfg, key, on)
-    grads = jax.tree.map(lambda g: g / n_tokens, grads)
-    updates, opt_state = optim.make(cfg.optim, cfg.n_steps).update(grads, state.opt_state, state.params)
-    params = jax.tree.map(jnp.add, state.params, updates)
+    sums, grads = over_mesh(state.params, batch, cfg, key, on)
+    n = jnp.maximum(sums["pairs"] if cfg.data.preferences else batch.weights_BT.sum(), 1)  # what the loss is a mean of
+    rates, (trained, frozen) = tuning.Rates(state.params, cfg), tuning.split(state.params, cfg)
+    grads = rates.without_frozen(jax.tree.map(lambda g: g / n, grads))
+    updates, opt_state = optim.make(cfg.optim, cfg.n_steps).update(grads, state.opt_state, trained)
+    updates = rates.scaled(updates)
+    trained = jax.tree.map(jnp.add, trained, updates)
+    params = tree.joined(trained, frozen)
     ema = None
     if state.ema is not None:
         keep = cfg.optim.ema_decay
-        ema = jax.tree.map(lambda old, new: keep * old + (1 - keep) * new, state.ema, params)
+        ema = jax.tree.map(lambda old, new: keep * old + (1 - keep) * new, state.ema, trained)
+        ema = rates.averaged(ema, trained)
     metrics = {
-        "train/nll": nll / n_tokens,
+        **(preference.rates(sums, "train") if cfg.data.preferences else {"train/nll": sums["nll"] / n}),
         "grad/norm": tree.norm(grads),
         "update/norm": tree.norm(updates) + nan_unless_finite((opt_state, ema)),
-        "param/norm": tree.norm(state.params),
+        "param/norm": tree.norm(tuning.policy(state.params)),
         "optim/lr": jnp.asarray(optim.schedule(cfg.optim, cfg.n_steps)(state.step)),
     }
     new = TrainState(state.step + 1, params, opt_state, ema, state.losses_W)
@@ -111,7 +131,7 @@ def nan_unless_finite(state: Any) -> Float[Array, ""]:
     return sum((jnp.sum(jnp.where(jnp.isfinite(leaf), 0.0, jnp.nan)) for leaf in floats), jnp.zeros(()))
 
 
-def over_mesh(params: dict, batch: Batch, cfg: Config, key: PRNGKeyArray | None, on: Mesh) -> tuple[Array, dict]:
+def over_mesh(params: dict, batch: Batch, cfg: Config, key: PRNGKeyArray | None, on: Mesh) -> tuple[dict, dict]:
     """`summed_gradients` with rows and parameters where the mesh has them."""
     if on.size == 1:
         return summed_gradients(params, batch, cfg, key, None)
@@ -119,38 +139,47 @@ def over_mesh(params: dict, batch: Batch, cfg: Config, key: PRNGKeyArray | None,
         # Dropout draws one mask for the whole batch, the same on every mesh, so its rows are left to XLA.
         return summed_gradients(params, batch, cfg, key, sharding.gathered(on))
     of_rows = lambda params, batch, unpack: summed_gradients(params, batch, cfg, None, unpack)
-    return fsdp.over_rows(of_rows, params, batch, on, cfg.model.dtype, cfg.accumulate)
+    trained, _ = tuning.split(params, cfg)
+    return fsdp.over_rows(of_rows, params, list(tree.named(trained)), batch, on, cfg.model.dtype, cfg.accumulate)
 
 
 def summed_gradients(
     params: dict, batch: Batch, cfg: Config, key: PRNGKeyArray | None, unpack: Callable[[str, Any], Any] | None
-) -> tuple[Array, dict]:
-    """Summed nats and the gradient of the summed loss, over `cfg.accumulate` parts of the batch in turn.
+) -> tuple[dict, dict]:
+    """Sums to report (nats under "nll", of pairs preference.SUMS) and the gradient of the summed loss by what is
+    trained, over `cfg.accumulate` parts of the batch in turn.
 
     Sums, not means: parts with fewer weighted tokens count for less, so the result is the whole batch's, to rounding.
     """
 
-    def total(params: dict, part: Batch, key: PRNGKeyArray | None) -> tuple[Array, dict]:
-        return loss.summed(params, part, cfg.model, cfg.loss, key, unpack)
+    trained, frozen = tuning.split(params, cfg)
+
+    def total(trained: dict, part: Batch, key: PRNGKeyArray | None) -> tuple[Array, dict]:
+        whole = tree.joined(trained, frozen)
+        if cfg.data.preferences:
+            return preference.summed(whole, part, cfg, key, unpack)
+        loss_of_part, found = loss.summed(whole, part, cfg.model, cfg.loss, key, unpack, lora.merging(cfg.lora))
+        return loss_of_part, {"nll": found["nll"]}
 
     if cfg.accumulate == 1:
-        (_, found), grads = jax.value_and_grad(total, has_aux=True)(params, batch, key)
-        return found["nll"], grads
+        (_, found), grads = jax.value_and_grad(total, has_aux=True)(trained, batch, key)
+        return found, grads
 
-    grads = jax.tree.map(lambda p: jax.new_ref(jnp.zeros(p.shape, jnp.promote_types(p.dtype, jnp.float32))), params)
+    grads = jax.tree.map(lambda p: jax.new_ref(jnp.zeros(p.shape, jnp.promote_types(p.dtype, jnp.float32))), trained)
 
-    def add(nll: Array, numbered_part: tuple[Array, Batch]) -> tuple[Array, None]:
+    def add(sums: dict, numbered_part: tuple[Array, Batch]) -> tuple[dict, None]:
         number, part = numbered_part
         part_key = None if key is None else jax.random.fold_in(key, number)
-        loss_of_part, pull, found = jax.vjp(lambda params: total(params, part, part_key), params, has_aux=True)
+        loss_of_part, pull, found = jax.vjp(lambda trained: total(trained, part, part_key), trained, has_aux=True)
         # It waits for the loss (of NaN it is NaN anyway), which XLA may else put off and keep the head whole till then.
         begin = jnp.where(jnp.isnan(loss_of_part), loss_of_part, 1)
         pull.with_refs(grads)(begin)  # a layer's gradient is added as soon as it is known
-        return nll + found["nll"], None
+        return jax.tree.map(jnp.add, sums, found), None
 
     numbered = jnp.arange(cfg.accumulate), in_parts(batch, cfg.accumulate)
-    nll, _ = jax.lax.scan(add, jnp.zeros(()), numbered)
-    return nll, jax.tree.map(jax.freeze, grads)
+    names = preference.SUMS if cfg.data.preferences else ("nll",)
+    sums, _ = jax.lax.scan(add, {name: jnp.zeros(()) for name in names}, numbered)
+    return sums, jax.tree.map(jax.freeze, grads)
 
 
 def in_parts(batch: Batch, n: int) -> Batch:

@@ -8,6 +8,7 @@ from jax._src.array import ArrayImpl
 
 from gptjax.training import loop
 from gptjax.training.divergence import Diverged
+from gptjax.training.patience import Patience
 from gptjax.training.step import TrainState
 from tests.tiny import make_config
 
@@ -20,9 +21,10 @@ def state_of(n):
 class Story:
     """Tools that write down what the loop does with them."""
 
-    def __init__(self, nll=lambda step: 1.0, stop_at=None):
+    def __init__(self, nll=lambda step: 1.0, stop_at=None, patience=0, meta=None):
         self.told, self.nll, self.stop_at, self.step = [], nll, stop_at, 0
         self.kinds: list[str] = []
+        self.patience = Patience(make_config("eval_every=2", f"stop_patience={patience}"), meta)
 
     def update(self, state, batch):
         assert state.params["n"] == batch, "the batch of a step is the one of its number"
@@ -60,6 +62,7 @@ class Story:
             wait=lambda: self.told.append("wait"),
             go_back=self.go_back,
             stop=lambda: self.step == self.stop_at,
+            patience=self.patience,
             clock=self.kinds.append,
             profile_dir="",
         )
@@ -98,6 +101,30 @@ def test_a_stopped_run_saves_where_it_is():
     story = Story(stop_at=3)
     assert run(story)[1] == 3
     assert story.told == ["line 0", "save 2", "line 2", "save 3", "wait"]
+
+
+SCORES = {2: 3.0, 4: 2.0, 6: 2.5, 8: 2.0, 10: 9.0}
+
+
+def test_a_run_out_of_patience_ends_with_its_best_and_its_last_state_saved():
+    story = Story(patience=2)
+    story.evaluate = lambda params: {"eval/nll": SCORES[int(params["n"])]}
+    state, step = run(story, "n_steps=12", "eval_every=2", "save_every=0", "sample_every=0", "log_every=12")
+    assert step == state.params["n"] == 8
+    wanted = ["line 0", "eval 2", "save 2 with 3", "eval 4", "save 4 with 2", "eval 6", "eval 8", "save 8 with 2"]
+    assert story.told == [*wanted, "sample 8", "wait"]
+    assert story.patience.meta["best"] == dict(metric="eval/nll", value=2.0, step=4, waited=2, last=8)
+
+
+def test_an_evaluation_that_a_signal_came_before_is_made_when_the_run_goes_on():
+    begun = Story(patience=2, stop_at=4)
+    begun.evaluate = lambda params: {"eval/nll": SCORES[int(params["n"])]}
+    keys = "n_steps=12", "eval_every=2", "save_every=0", "sample_every=0", "log_every=12"
+    assert run(begun, *keys)[1] == 4 and begun.told[-2] == "save 4"
+    story = Story(patience=2, meta=begun.patience.meta)
+    story.evaluate = begun.evaluate
+    assert run(story, *keys, first_step=4)[1] == 8
+    assert story.told[:2] == ["eval 4", "save 4 with 2"] and story.patience.meta["best"]["step"] == 4
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])

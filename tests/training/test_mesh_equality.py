@@ -9,10 +9,12 @@ import jax
 import numpy as np
 import pytest
 
+from gptjax import tree
 from gptjax.evaluation import likelihood
 from gptjax.generation import decode
+from gptjax.model import gpt
 from gptjax.training import sharding, step
-from tests.tiny import make_batch, make_config, mesh_of
+from tests.tiny import make_batch, make_config, make_pairs, mesh_of
 
 ONE = (1, 1, 1, 1)
 FEW = [(1, 8, 1, 1), (2, 2, 2, 1), (1, 2, 2, 2)]  # of replica, data, tensor, sequence
@@ -33,11 +35,12 @@ def trained(overrides, dtype, sizes, n_steps):
     """Losses, and parameters before and after some updates on a mesh, as NumPy."""
     cfg, mesh = make_config("n_steps=20", *overrides), mesh_of(*sizes)
     with jax.enable_x64(dtype == "float64"):
-        fresh = jax.device_get(step.init_state(cfg, mesh_of(*ONE)).params)
+        fresh = jax.device_get(jax.jit(gpt.init, static_argnames="cfg")(jax.random.key(cfg.seed), cfg.model))
         state = step.state_from(jax.tree.map(lambda leaf: leaf.astype(dtype), fresh), cfg, mesh)
         update, losses = step.make_update(cfg, mesh), []
         for number in range(n_steps):
-            state, metrics = update(state, sharding.put(make_batch(cfg, number, "uneven"), mesh))
+            make = make_pairs if cfg.data.preferences else make_batch
+            state, metrics = update(state, sharding.put(make(cfg, number, "uneven"), mesh))
             losses.append(float(metrics["train/nll"]))
         assert {leaf.dtype for leaf in jax.tree.leaves(state.params)} == {np.dtype(dtype)}
         return losses, fresh, jax.device_get(state.params)
@@ -49,12 +52,33 @@ def assert_as_one(overrides, dtype, sizes, n_steps):
     of_losses, of_params = TOLERANCES[dtype]
     np.testing.assert_allclose(losses, losses_alone, rtol=0, atol=of_losses)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=of_params), params, params_alone)
-    assert np.abs(params["w_tok"] - fresh["w_tok"]).max() > 1e-3, "steps of nothing show nothing"
+    began = tree.named(fresh)
+    moved = [np.abs(leaf - began[name] if name in began else leaf).max() for name, leaf in tree.named(params).items()]
+    assert max(moved) > 1e-3, "steps of nothing show nothing"
 
 
 @pytest.mark.parametrize("sizes", FEW)
 def test_a_mesh_trains_as_one_device(sizes):
     assert_as_one(GPT2, "float64", sizes, 3)
+
+
+ADAPTED = (*GPT2, "init_from=x", "lora.rank=2", "lora.matrices=.*", "tune.patterns=blocks/0/.*", "tune.rates=0.5")
+FROZEN = (*GPT2, "tune.patterns=blocks/0/.*,w_tok", "tune.rates=0,0")
+PAIRS = (*GPT2, "init_from=x", "data.corpora=preferences:x")
+OF_PART = [(FEW[1], ADAPTED), (FEW[2], FROZEN), (FEW[0], PAIRS)]
+
+
+@pytest.mark.parametrize(("sizes", "overrides"), OF_PART, ids=["adapters", "frozen", "pairs"])
+def test_a_mesh_trains_a_part_as_one_device(sizes, overrides):
+    assert_as_one(overrides, "float64", sizes, 3)
+
+
+@pytest.mark.prove
+@pytest.mark.parametrize(
+    ("sizes", "overrides"), [(sizes, keys) for sizes in ALL for _, keys in OF_PART if (sizes, keys) not in OF_PART]
+)
+def test_every_mesh_trains_a_part_as_one_device(sizes, overrides):
+    assert_as_one(overrides, "float64", sizes, 3)
 
 
 @pytest.mark.prove
