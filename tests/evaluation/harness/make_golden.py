@@ -1,0 +1,68 @@
+"""Makes model/ and golden.json with torch and transformers, which no test needs:
+
+python -m tests.evaluation.harness.make_golden
+
+model/ is a small GPT-2 that gptjax trained on Python's library and exported. golden.json is what the harness's own `hf`
+backend answers with it, and the scores that the harness makes of that.
+"""
+
+import importlib.metadata
+import json
+import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+from typing import Any
+
+from lm_eval.api.model import LM
+
+from gptjax.evaluation import harness_tasks
+
+HERE = pathlib.Path(__file__).parent
+MODEL, GOLDEN = HERE / "model", HERE / "golden.json"
+NAMES = ("python_module", "python_word", "python_prose", "python_line")
+TRAIN = [
+    "--config=configs/base.py",
+    *(
+        f"--config.{key}"
+        for key in (
+            "model.vocab_size=512", "model.context=64", "model.n_layers=2", "model.d_model=32", "model.n_heads=4",
+            "model.n_kv_heads=4", "model.d_hidden=128", "tokenizer.name=bpe", "batch_tokens=4096", "n_steps=1500",
+            "optim.peak_lr=1e-2", "eval_every=0", "save_every=0",
+        )
+    ),
+]  # fmt: skip
+
+
+def hf(folder: pathlib.Path) -> LM:
+    """The harness's own model of a folder."""
+    from lm_eval.models.huggingface import HFLM
+
+    return HFLM(pretrained=str(folder), device="cpu", dtype="float32", batch_size=4)
+
+
+def answers(model: LM, chat: bool = False, names: tuple[str, ...] = NAMES) -> dict[str, dict[str, Any]]:
+    """By task: what the model answers to each request, in order, and the harness's scores."""
+    tasks = harness_tasks.opened(names, str(HERE))
+    outcomes, _ = harness_tasks.run(model, tasks, shots=None, limit=0, chat=chat)
+    found = {}
+    for outcome in outcomes:
+        given = [answer for sample in outcome.samples for repeats in sample["resps"] for answer in repeats]
+        found[outcome.name] = {"answers": given, "scores": {m.name: m.value for m in outcome.metrics}}
+    return found
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        run, exported = f"{folder}/run", f"{folder}/model"
+        for words in (["train", *TRAIN, f"--workdir={run}"], ["export-hf", f"--from={run}", f"--to={exported}"]):
+            subprocess.run([sys.executable, "-m", "gptjax.cli", *words], check=True)
+        shutil.rmtree(MODEL, ignore_errors=True)
+        shutil.copytree(exported, MODEL)
+    versions = {name: importlib.metadata.version(name) for name in ("lm_eval", "torch", "transformers")}
+    GOLDEN.write_text(json.dumps({"versions": versions, "tasks": answers(hf(MODEL))}, indent=None) + "\n")
+
+
+if __name__ == "__main__":
+    main()
