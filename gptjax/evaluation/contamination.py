@@ -73,7 +73,8 @@ class Overlap(NamedTuple):
 
 def words_of(text: str) -> UInt64[np.ndarray, " W"]:
     """A hash of each word."""
-    return np.fromiter(map(xxhash.xxh3_64_intdigest, WORD.findall(text.casefold())), np.uint64)
+    words = " ".join(WORD.findall(text.casefold())).encode().split()
+    return np.fromiter(map(xxhash.xxh3_64_intdigest, words), np.uint64)
 
 
 def hashes_of(words_W: UInt64[np.ndarray, " W"], lengths: Iterable[int]) -> Iterator[UInt64[np.ndarray, " _"]]:

@@ -133,21 +133,21 @@ class HarnessModel(TemplateLM):
         an n-th sample. Raises BadInput for what a task asks and no text here can be."""
         alike: dict[str, list[int]] = collections.defaultdict(list)
         for number, request in enumerate(requests):
-            alike[json.dumps(request.args[1], sort_keys=True)].append(number)
+            alike[json.dumps(request.arguments[1], sort_keys=True)].append(number)
         texts = [""] * len(requests)
         with progress_line("writing", True) as show:
             for asked, numbers in alike.items():
-                prompts = [requests[number].args[0] for number in numbers]
+                prompts = [requests[number].arguments[0] for number in numbers]
                 found = self.written(prompts, json.loads(asked), lambda n: show(f"{n:,} tokens"))
                 for number, text in zip(numbers, found, strict=True):
                     texts[number] = text
         for request, text in zip(requests, texts, strict=True):
-            self.cache_hook.add_partial("generate_until", request.args, text)
+            self.cache_hook.add_partial("generate_until", request.arguments, text)
         return texts
 
     def written(self, prompts: Sequence[str], asked: dict[str, Any], tell: Callable[[int], None]) -> list[str]:
         """What each prompt goes on with, by the generation_kwargs of its task; `tell` is given the tokens so far."""
-        kwargs = normalize_gen_kwargs(asked, min(MAX_TOKENS, self.max_length // 2))
+        kwargs: dict[str, Any] = dict(normalize_gen_kwargs(asked, min(MAX_TOKENS, self.max_length // 2)))
         n_tokens = kwargs["max_gen_toks"]
         if not 0 < n_tokens < self.max_length:
             raise BadInput(f"max_gen_toks={n_tokens}: must be above 0 and below model.context={self.max_length}")

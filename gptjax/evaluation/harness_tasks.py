@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from lm_eval.api import metrics as theirs
 from lm_eval.api.model import LM
-from lm_eval.api.task import Task
 from lm_eval.evaluator import simple_evaluate
 from lm_eval.tasks import TaskManager
 
@@ -17,6 +16,7 @@ from gptjax.config import BadInput
 from gptjax.evaluation import scores
 from gptjax.evaluation.scores import Measure
 
+Task = Any  # the harness's; what it makes of YAML files has more than its class of this name says
 NO_FILTER = "none"  # the harness's name of answers as the model gave them
 
 # How the harness makes one number of a metric's values, each a number or a pair (value, weight): as sums, and a
@@ -41,7 +41,7 @@ class Outcome(NamedTuple):
     name: str
     metrics: list[Metric]  # the first is the task's
     questions: list[str]  # each with its right answer, as one text
-    samples: list[dict[str, Any]]  # what the harness keeps of each question
+    samples: Sequence[Any]  # what the harness keeps of each question
 
 
 def opened(names: Sequence[str], folder: str) -> list[Task]:
@@ -81,7 +81,7 @@ def run(
     return [outcome(task, found, samples[task.task_name]) for task in tasks], dict(found)
 
 
-def outcome(task: Task, found: Mapping[str, Any], samples: list[dict[str, Any]]) -> Outcome:
+def outcome(task: Task, found: Mapping[str, Any], samples: Sequence[Any]) -> Outcome:
     name = task.task_name
     measured = []
     for key, value in found["results"][name].items():

@@ -1,6 +1,7 @@
 """lm-evaluation-harness over our model: what its own `hf` backend answered (harness/make_golden.py), answered here."""
 
 import json
+from typing import Any
 
 import pytest
 from lm_eval.api.instance import Instance
@@ -37,7 +38,7 @@ def ours(model):
     return answers(model)
 
 
-def requests(method: str, *arguments: tuple) -> list[Instance]:
+def requests(method: Any, *arguments: tuple) -> list[Instance]:
     return [Instance(method, {}, one, number, ("task", number, 1)) for number, one in enumerate(arguments)]
 
 

@@ -6,6 +6,7 @@ model/ is a small GPT-2 that gptjax trained on Python's library and exported. go
 backend answers with it, and the scores that the harness makes of that.
 """
 
+import importlib
 import importlib.metadata
 import json
 import pathlib
@@ -35,11 +36,10 @@ TRAIN = [
 ]  # fmt: skip
 
 
-def hf(folder: pathlib.Path) -> LM:
+def hf(folder: pathlib.Path) -> Any:
     """The harness's own model of a folder."""
-    from lm_eval.models.huggingface import HFLM
-
-    return HFLM(pretrained=str(folder), device="cpu", dtype="float32", batch_size=4)
+    made = importlib.import_module("lm_eval.models.huggingface").HFLM
+    return made(pretrained=str(folder), device="cpu", dtype="float32", batch_size=4)
 
 
 def answers(model: LM, chat: bool = False, names: tuple[str, ...] = NAMES) -> dict[str, dict[str, Any]]:

@@ -86,7 +86,8 @@ def paragraphs() -> Iterator[dict[str, Any]]:
 
 def lines() -> Iterator[dict[str, Any]]:
     for run in code():
-        blanks, answer = re.fullmatch(r"(\s*)(.*)", run[-1]).groups()
+        answer = run[-1].lstrip()
+        blanks = run[-1].removesuffix(answer)
         if len(answer) < 16:
             yield {"context": "\n".join(run[:-1])[-140:] + "\n" + blanks, "line": answer}
 
