@@ -3,7 +3,7 @@
 python -m tests.evaluation.harness.make_golden
 
 model/ is a small GPT-2 that gptjax trained on Python's library and exported. golden.json is what the harness's own `hf`
-backend answers with it, and the scores that the harness makes of that.
+backend answers with it, and the scores that the harness makes of that. A model/ that is there is kept.
 """
 
 import importlib
@@ -53,13 +53,17 @@ def answers(model: LM, chat: bool = False, names: tuple[str, ...] = NAMES) -> di
     return found
 
 
-def main() -> None:
+def train() -> None:
     with tempfile.TemporaryDirectory() as folder:
         run, exported = f"{folder}/run", f"{folder}/model"
         for words in (["train", *TRAIN, f"--workdir={run}"], ["export-hf", f"--from={run}", f"--to={exported}"]):
             subprocess.run([sys.executable, "-m", "gptjax.cli", *words], check=True)
-        shutil.rmtree(MODEL, ignore_errors=True)
         shutil.copytree(exported, MODEL)
+
+
+def main() -> None:
+    if not MODEL.is_dir():
+        train()
     versions = {name: importlib.metadata.version(name) for name in ("lm_eval", "torch", "transformers")}
     GOLDEN.write_text(json.dumps({"versions": versions, "tasks": answers(hf(MODEL))}, indent=None) + "\n")
 

@@ -7,7 +7,7 @@ python -m tests.evaluation.harness.make_tasks
 | python_module | multiple_choice | of which of four modules a docstring's first line is |
 | python_word | loglikelihood | the last word of a line of code, after the lines before it |
 | python_prose | loglikelihood_rolling | a paragraph of the language reference |
-| python_line | generate_until | the next line of code |
+| python_line | generate_until | the rest of a line of code |
 """
 
 import ast
@@ -86,10 +86,10 @@ def paragraphs() -> Iterator[dict[str, Any]]:
 
 def lines() -> Iterator[dict[str, Any]]:
     for run in code():
-        answer = run[-1].lstrip()
-        blanks = run[-1].removesuffix(answer)
-        if len(answer) < 16:
-            yield {"context": "\n".join(run[:-1])[-140:] + "\n" + blanks, "line": answer}
+        for cut in (r"(\s*\w+)(\W.*)", r"(\s*\S.*)( \S+)"):
+            found = re.fullmatch(cut, run[-1])
+            if found and len(found[2]) < 8:
+                yield {"context": "\n".join([*run[:-1], found[1]])[-140:], "rest": found[2]}
 
 
 if __name__ == "__main__":
