@@ -14,7 +14,7 @@ from gptjax.evaluation import harness_tasks, scores
 from gptjax.evaluation.harness import HarnessModel, options
 from gptjax.generation.sampling import Sampling
 from gptjax.training import source
-from tests.evaluation.harness.make_golden import GOLDEN, HERE, MODEL, NAMES, answers
+from tests.evaluation.harness.make_golden import GOLDEN, HERE, MODEL, NAMES, answers, run
 
 pytestmark = pytest.mark.filterwarnings("default")  # of the harness and the libraries that it reads data with
 
@@ -35,8 +35,13 @@ def model():
 
 
 @pytest.fixture(scope="module")
-def ours(model):
-    return answers(model)
+def outcomes(model):
+    return run(model)
+
+
+@pytest.fixture(scope="module")
+def ours(outcomes):
+    return answers(outcomes)
 
 
 def requests(method: Any, *arguments: tuple) -> list[Instance]:
@@ -67,20 +72,23 @@ def test_every_score_is_that_of_the_hf_backend(name, ours):
         assert 0 < theirs[metric] < 1  # or it would hold nothing
 
 
-def test_a_score_measured_here_is_the_harnesses_with_an_interval_around_it(model):
-    tasks = harness_tasks.opened(["python_word", "python_prose"], str(HERE))
-    outcomes, _ = harness_tasks.run(model, tasks, shots=None, limit=12, chat=False)
+def test_a_score_measured_here_is_the_harnesses_with_an_interval_around_it(outcomes):
     for outcome in outcomes:
-        assert len(outcome.questions) == 12
+        assert len(outcome.questions) == 40
         for metric in outcome.metrics:
             assert metric.measure is not None
             found = scores.score(metric.measure, "command")
-            assert found.value == pytest.approx(metric.value, rel=1e-12) and found.n == 12
+            assert found.value == pytest.approx(metric.value, rel=1e-12) and found.n == 40
             assert found.low < found.value < found.high
-    word, prose = (outcome.questions[0] for outcome in outcomes)
-    row = json.loads((HERE / "python_word.jsonl").read_text().splitlines()[0])
-    assert word == f"{row['context']} {row['word']}"
-    assert prose.strip() == json.loads((HERE / "python_prose.jsonl").read_text().splitlines()[0])["text"]
+
+
+def test_a_question_is_told_with_its_right_answer(outcomes):
+    module, word, prose, line = (outcome.questions[0] for outcome in outcomes)
+    rows = [json.loads((HERE / f"{name}.jsonl").read_text().splitlines()[0]) for name in NAMES]
+    assert module == f"{rows[0]['summary']}\nimport {rows[0]['choices'][rows[0]['right']]}"
+    assert word == f"{rows[1]['context']} {rows[1]['word']}"
+    assert prose == f" {rows[2]['text']}"
+    assert line == f"{rows[3]['context']} {rows[3]['rest']}"
 
 
 def test_a_text_longer_than_the_context_is_scored_window_by_window(model):

@@ -14,7 +14,7 @@ from gptjax.evaluation.harness import HarnessModel
 from gptjax.interop import export, weights
 from gptjax.training import source
 from tests.data.test_tokenizers import folder_of
-from tests.evaluation.harness.make_golden import GOLDEN, MODEL, NAMES, answers, hf
+from tests.evaluation.harness.make_golden import GOLDEN, MODEL, NAMES, answers, hf, run
 from tests.evaluation.test_harness import offline
 from tests.tiny import make_config
 
@@ -50,7 +50,7 @@ def folder(tmp_path_factory):
 
 
 def check(folder: pathlib.Path, chat: bool) -> None:
-    ours, theirs = answers(HarnessModel(source.open_run(str(folder))), chat), answers(hf(folder), chat)
+    ours, theirs = (answers(run(model, chat)) for model in (HarnessModel(source.open_run(str(folder))), hf(folder)))
     for name in NAMES:
         mine, others = ours[name]["answers"], theirs[name]["answers"]
         if name == "python_line":

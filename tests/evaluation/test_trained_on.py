@@ -71,7 +71,6 @@ def test_what_was_found_is_remembered_and_a_new_task_looked_for(runs, monkeypatc
 
 def test_a_text_too_large_to_look_through_is_told(runs, monkeypatch):
     monkeypatch.setattr(trained_on, "MOST_BYTES", 1)
-    monkeypatch.setattr(trained_on.Seen, "texts", trained_on.Seen.texts)
     monkeypatch.setattr(trained_on.dialogs, "texts", lambda corpus: iter(sentences(0)))
     found = trained_on.overlaps(source.open_run(str(runs / "base")), {"task": [*sentences(0)[:1], *sentences(1)[:1]]})
     overlap = found.overlaps["task"]

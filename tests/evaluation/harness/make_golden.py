@@ -19,6 +19,7 @@ from typing import Any
 from lm_eval.api.model import LM
 
 from gptjax.evaluation import harness_tasks
+from gptjax.evaluation.harness_tasks import Outcome
 
 HERE = pathlib.Path(__file__).parent
 MODEL, GOLDEN = HERE / "model", HERE / "golden.json"
@@ -42,10 +43,13 @@ def hf(folder: pathlib.Path) -> Any:
     return made(pretrained=str(folder), device="cpu", dtype="float32", batch_size=4)
 
 
-def answers(model: LM, chat: bool = False, names: tuple[str, ...] = NAMES) -> dict[str, dict[str, Any]]:
-    """By task: what the model answers to each request, in order, and the harness's scores."""
-    tasks = harness_tasks.opened(names, str(HERE))
-    outcomes, _ = harness_tasks.run(model, tasks, shots=None, limit=0, chat=chat)
+def run(model: LM, chat: bool = False) -> list[Outcome]:
+    tasks = harness_tasks.opened(NAMES, str(HERE))
+    return harness_tasks.run(model, tasks, shots=None, limit=0, chat=chat)[0]
+
+
+def answers(outcomes: list[Outcome]) -> dict[str, dict[str, Any]]:
+    """By task: what the model answered to each request, in order, and the harness's scores."""
     found = {}
     for outcome in outcomes:
         given = [answer for sample in outcome.samples for repeats in sample["resps"] for answer in repeats]
@@ -65,7 +69,7 @@ def main() -> None:
     if not MODEL.is_dir():
         train()
     versions = {name: importlib.metadata.version(name) for name in ("lm_eval", "torch", "transformers")}
-    GOLDEN.write_text(json.dumps({"versions": versions, "tasks": answers(hf(MODEL))}, indent=None) + "\n")
+    GOLDEN.write_text(json.dumps({"versions": versions, "tasks": answers(run(hf(MODEL)))}, indent=None) + "\n")
 
 
 if __name__ == "__main__":
