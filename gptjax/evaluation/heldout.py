@@ -74,7 +74,7 @@ def measure(
 def texts(windows: Windows, tokenizer: Tokenizer, limit: int) -> list[str]:
     """What `measure` scores, as text."""
     rows = [
-        tokenizer.decode([*inputs_T[:1], *targets_T])
+        tokenizer.decode(np.concatenate([inputs_T[:1], targets_T]))
         for batch in (batch for of_corpus in windows.batches for batch in of_corpus)
         for inputs_T, targets_T, weights_T in zip(*map(np.asarray, batch[:3]), strict=True)
         if weights_T.any()
