@@ -20,7 +20,7 @@ from gptjax.training import checkpoint, source
 from gptjax.training.source import Source
 
 RULES = 1  # of how questions are looked for; raise it when they change, so that nothing remembered is used
-MOST_BYTES = 4 * 10**9  # of one corpus that are looked through, some four minutes; a larger one is told as such
+MOST_BYTES = 2 * 10**9  # of one corpus that are looked through, some four minutes; a larger one is told as such
 
 
 class Found(NamedTuple):
