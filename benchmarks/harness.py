@@ -41,7 +41,8 @@ def main() -> None:
         found = [
             times(kind, folder, flags.rounds, flags.batches.split(","), flags.scale) for kind in flags.kinds.split(",")
         ]
-    together = {who: [sum(rounds) for rounds in zip(*(of[who] for of in found), strict=True)] for who in ("ours", "hf")}
+    rounds_of = lambda who: zip(*(of[who] for of in found), strict=True)
+    together = {who: [float(sum(of_round)) for of_round in rounds_of(who)] for who in ("ours", "hf")}
     rows = [row(kind, of) for kind, of in zip(flags.kinds.split(","), found, strict=True)]
     print_table([*rows, row("all", together) | {"bar": BAR}])
     print_machine()

@@ -1,6 +1,7 @@
 """lm-evaluation-harness's requests answered by a model of a folder. Arguments: key=value of who (ours or hf), folder,
 kind, requests, and batch, which only hf is given."""
 
+import importlib
 import importlib.metadata
 import sys
 import time
@@ -22,7 +23,7 @@ def words(first: int, n: int) -> str:
     return " ".join(WORDS[(first * 31 + at * (7 + first % 5) + at // 9) % len(WORDS)] for at in range(n))
 
 
-def requests(kind: str, n: int) -> tuple[str, list[Instance]]:
+def requests(kind: str, n: int) -> tuple[Any, list[Instance]]:
     """The method of the harness's models that answers them, and n of them; a question of `choice` has four."""
     made: list[tuple[Any, ...]]
     if kind == "choice":
@@ -34,7 +35,7 @@ def requests(kind: str, n: int) -> tuple[str, list[Instance]]:
     else:
         made = [(words(at, 40), {"until": ["\n\n"], "max_gen_toks": TOKENS, "do_sample": False}) for at in range(n)]
     methods = {"rolling": "loglikelihood_rolling", "generate": "generate_until"}
-    method = methods.get(kind, "loglikelihood")
+    method: Any = methods.get(kind, "loglikelihood")
     return method, [Instance(method, {}, arguments, at, ("", at, 1)) for at, arguments in enumerate(made)]
 
 
@@ -44,9 +45,8 @@ def opened(who: str, folder: str, batch: str) -> LM:
         from gptjax.training import source
 
         return HarnessModel(source.open_run(folder))
-    from lm_eval.models.huggingface import HFLM
-
-    return HFLM(pretrained=folder, device="cpu", dtype="float32", batch_size=int(batch))
+    made = importlib.import_module("lm_eval.models.huggingface").HFLM
+    return made(pretrained=folder, device="cpu", dtype="float32", batch_size=int(batch))
 
 
 def main(who: str, folder: str, kind: str, requests_: str, batch: str) -> None:
