@@ -170,6 +170,8 @@ def add_evaluate(commands) -> None:
             "NAME,...",
             "tasks that ship, FILE.py with a TASK, or heldout: the run's own held-out text",
         ),
+        ("harness", str, None, "NAME,...", "tasks of lm-evaluation-harness instead, by name or FILE.yaml"),
+        ("harness_tasks", str, None, "FOLDER", "YAML files of such tasks, which go before the harness's own"),
         ("against", str, None, "DIR", "another model, for the paired difference"),
         ("shots", int, None, "N", "examples before each question; default: the task's own number"),
         ("limit", int, 0, "N", "only the first N questions of each task; 0 = all"),
@@ -177,6 +179,11 @@ def add_evaluate(commands) -> None:
         ("samples", str, None, "FILE", "write every question with the model's answer, as JSON lines"),
     ]
     add_rows(evaluate, rows)
+    evaluate.add_argument(
+        "--apply_chat_template",
+        action="store_true",
+        help="of --harness: prompts are a user's messages, as the run's chat template has them",
+    )
 
 
 def add_from(parser: argparse.ArgumentParser) -> None:

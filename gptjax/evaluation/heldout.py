@@ -14,6 +14,7 @@ from gptjax import mesh, tree
 from gptjax.config import BadInput, Config, ModelConfig
 from gptjax.data import batches, dialog_batches, prepared
 from gptjax.data.batches import Batch
+from gptjax.data.tokenizers import Tokenizer
 from gptjax.evaluation import passes, perplexity, scores
 from gptjax.evaluation.scores import Measure
 from gptjax.model import gpt
@@ -70,6 +71,17 @@ def measure(
         if 0 < limit <= len(found):
             break
     return measures(np.array(found[:limit] if limit else found))
+
+
+def texts(windows: Windows, tokenizer: Tokenizer, limit: int) -> list[str]:
+    """What `measure` scores, as text."""
+    rows = [
+        tokenizer.decode(np.concatenate([inputs_T[:1], targets_T]))
+        for batch in (batch for of_corpus in windows.batches for batch in of_corpus)
+        for inputs_T, targets_T, weights_T in zip(*map(np.asarray, batch[:3]), strict=True)
+        if weights_T.any()
+    ]
+    return rows[:limit] if limit else rows
 
 
 def measures(sums_NK: Float64[np.ndarray, "N 4"]) -> dict[str, Measure]:

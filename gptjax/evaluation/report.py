@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from gptjax.evaluation import scores
+from gptjax.evaluation.contamination import Overlap
 from gptjax.evaluation.scores import Measure, Score
 
 PER_TOKEN = "per:token"  # of which two tokenizers' numbers cannot be compared
@@ -44,3 +45,16 @@ def compared_with(measured: Mapping[str, Measure], other: Mapping[str, Measure],
         }
         for name, of in other.items()
     }
+
+
+def contaminated(
+    measured: Mapping[str, Mapping[str, Measure]], overlaps: Mapping[str, Overlap], command: str
+) -> dict[str, dict]:
+    """Of each task how many questions stood in the training text, and its first metric's score on the others."""
+    found = {}
+    for name, overlap in overlaps.items():
+        clean = {metric: of._replace(stats_NK=of.stats_NK[~overlap.dirty_N]) for metric, of in measured[name].items()}
+        kept = [(metric, of) for metric, of in clean.items() if len(of.stats_NK)][:1]
+        told = [{"metric": metric, **of_score(scores.score(of, command))} for metric, of in kept]
+        found[name] = {**overlap.to_json(), "said": str(overlap), "clean": told[0] if told else None}
+    return found

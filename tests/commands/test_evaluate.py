@@ -7,6 +7,7 @@ import pytest
 
 from gptjax import cli
 from gptjax.commands import evaluate
+from gptjax.data import corpora
 from tests.commands.test_train import TINY, lines, on_one_device
 
 MINE = """
@@ -93,6 +94,28 @@ def test_on_several_devices_the_scores_are_the_same(folder):
     assert json.loads((folder / "many.json").read_text())["tasks"] == alone["tasks"]
 
 
+def test_a_question_of_the_training_text_is_told_and_left_out_of_the_clean_score(folder, capsys):
+    read = [piece.text for piece in corpora.open_corpus("synthetic").documents("train")][0].split()
+    asked = [
+        " ".join(read[:20]),
+        " ".join(read[40:60]),
+        "a question that no sentence of the corpus has ever asked of us",
+    ]
+    (folder / "read.py").write_text(
+        "from gptjax.evaluation.task import Question, Task\n"
+        f"TASK = Task('read', 'choice', lambda: [Question(text, (' a', ' b')) for text in {asked!r}])\n"
+    )
+    found = evaluated(folder, f"--tasks={folder}/read.py,heldout", "--limit=3")
+    read = found["tasks"]["read"]["contaminated"]
+    assert (read["contaminated"], read["questions"], read["clean"]["n"], read["whole"]) == (2, 3, 1, True)
+    assert found["tasks"]["heldout"]["contaminated"]["questions"] == 3
+    assert found["from"]["contamination_unknown"] is None
+    assert "read: 66.7% of 3 questions in the training text, n=1" in capsys.readouterr().out
+
+
 def test_the_command_is_what_was_asked():
-    asked = evaluate.Asked("a b", "zen", None, 2, 0, "x.json", None)
+    asked = evaluate.Asked("a b", "zen", None, None, False, None, 2, 0, "x.json", None)
     assert asked.command == "gptjax evaluate '--from=a b' --tasks=zen --shots=2"
+    asked = evaluate.Asked("a", None, "x,y", "tasks", True, "b", None, 9, None, "s.jsonl")
+    flags = "--harness=x,y --harness_tasks=tasks --against=b --apply_chat_template --limit=9"
+    assert asked.command == f"gptjax evaluate --from=a {flags}"

@@ -222,6 +222,25 @@ FLAGS = [
         "loss.z_weight=1.0: is no part of the loss of preferences",
     ),
     Case("adapters of a run without", "export-hf --from={run} --to={tmp}/new --adapter", "run: has no adapters"),
+    Case("a harness of nothing", "evaluate --from={run} --harness=", "--harness: is empty"),
+    Case("a harness of an empty name", "evaluate --from={run} --harness=a,,b", "between the commas is empty"),
+    Case(
+        "tasks of both kinds", "evaluate --from={run} --tasks=zen --harness=a", "--tasks and --harness: one of the two"
+    ),
+    Case("a chat without a harness", "evaluate --from={run} --tasks=zen --apply_chat_template", "is for --harness"),
+    Case("a folder without a harness", "evaluate --from={run} --tasks=zen --harness_tasks={tmp}", "is for --harness"),
+    Case(
+        "a folder of tasks that is not there",
+        "evaluate --from={run} --harness=a --harness_tasks=/nowhere",
+        "--harness_tasks=/nowhere: no such folder",
+    ),
+    Case("a task of the harness that is no file", "evaluate --from={run} --harness=a.yaml", "--harness=a.yaml: cannot"),
+    Case(
+        "a task of the harness without data",
+        "evaluate --from={run} --harness={tmp}/a.yaml",
+        "a.yaml: cannot be opened",
+        {"a.yaml": "task: a\ndataset_path: json\ndataset_kwargs: {data_files: /nowhere/x.jsonl}\n"},
+    ),
     Case("plan without a config", "plan", "--config"),
     Case("plan with --workdir", "plan --config=configs/base.py --workdir=x", "plan has no flag --workdir=x"),
     Case("a chip that does not exist", "plan --config=configs/base.py --topology=v9:4x4", "v9"),
