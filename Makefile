@@ -7,13 +7,16 @@ GPU := $(shell nvidia-smi > /dev/null 2>&1 && echo cuda12)
 RUN := .venv/.installed-$(or $(GPU),cpu)
 TEST := .venv/.installed-test
 
-.PHONY: help smoke test prove check bench
+.PHONY: help smoke base test prove check bench
 
 help:  ## list these targets
 	@sed -n 's/^\([a-z]*\):.*## /make \1	/p' Makefile | expand -t 14
 
 smoke: $(RUN)  ## set up, then train a small model on this machine (runs/smoke)
 	@.venv/bin/gptjax train --config=configs/smoke.py --workdir=runs/smoke
+
+base: $(RUN)  ## set up, then pretrain the model that experiments/ start from (runs/base)
+	@.venv/bin/gptjax train --config=configs/small.py --workdir=runs/base
 
 test: $(TEST)  ## set up, then run every test
 	@.venv/bin/python -m pytest $(PYTEST_ARGS)

@@ -58,7 +58,7 @@ def get_config() -> ConfigDict:
 
     c.tokenizer = ConfigDict()
     c.tokenizer.name = "bytes"  # bytes | characters | gpt2 | bpe (trained on the corpus) | sentencepiece
-    c.tokenizer.path = ""  # file or folder of a gpt2 or sentencepiece tokenizer
+    c.tokenizer.path = ""  # of a gpt2 or sentencepiece tokenizer; of bpe and characters, RUN/tokenizer of another run
 
     c.data = ConfigDict()
     c.data.corpora = ("python",)  # python | tfds:NAME | text:GLOB | synthetic | dialogs:GLOB | preferences:GLOB

@@ -13,10 +13,10 @@ from gptjax.data.batches import Batch
 from gptjax.training import step
 from tests.tiny import mesh_of
 
-FILES = sorted(pathlib.Path("configs").glob("[!_]*.py"))
+FILES = sorted([*pathlib.Path("configs").glob("[!_]*.py"), *pathlib.Path("experiments").glob("*/config.py")])
 
 
-@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+@pytest.mark.parametrize("file", FILES, ids=str)
 def test_a_config_makes_a_step(file):
     cfg = config.load(file)
     shape = cfg.batch_size, cfg.model.context
@@ -32,7 +32,7 @@ def test_a_config_makes_a_step(file):
     assert all(leaf.dtype == np.float32 for leaf in jax.tree.leaves(after.params))
 
 
-@pytest.mark.parametrize("file", [file for file in FILES if file.stem != "base"], ids=lambda file: file.stem)
+@pytest.mark.parametrize("file", [file for file in FILES if file.stem != "base"], ids=str)
 def test_a_config_says_what_it_costs(file):
     said = ast.get_docstring(ast.parse(file.read_text())) or ""
     assert f"gptjax train --config={file} --workdir=" in said

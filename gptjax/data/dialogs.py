@@ -14,6 +14,7 @@ import importlib.util
 import itertools
 import json
 import pathlib
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple, Protocol, TypeVar
 
@@ -144,7 +145,11 @@ class OfFunction(Dialogs):
             raise BadInput(f"{file}: not a Python file")
         module = importlib.util.module_from_spec(made)
         self.where = f"{file}:{function}"
-        guarded(lambda: made.loader and made.loader.exec_module(module), self.where)
+        sys.path.insert(0, str(pathlib.Path.cwd()))  # so that it can import what lies below, as a config can
+        try:
+            guarded(lambda: made.loader and made.loader.exec_module(module), self.where)
+        finally:
+            sys.path.pop(0)
         if not callable(vars(module).get(function)):
             raise BadInput(f"{file}: has no function {function}")
         self.function = vars(module)[function]

@@ -76,7 +76,7 @@ def make_tokenizer(cfg: Config, opened: list[Corpus], cache: pathlib.Path) -> To
         for corpus in opened:
             yield from dialogs.texts(corpus)
 
-    if cfg.tokenizer.name not in tokenizers.FROM_TEXT:
+    if cfg.tokenizer.name not in tokenizers.FROM_TEXT or cfg.tokenizer.path:
         return tokenizers.make(cfg.tokenizer, cfg.model.vocab_size, texts)
     key = [
         str(FORMAT),

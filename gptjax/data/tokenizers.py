@@ -27,7 +27,9 @@ FROM_FILES: dict[str, Callable[[dict[str, bytes]], Tokenizer]] = {
 def make(cfg: TokenizerConfig, vocab_size: int, texts: Callable[[], Iterable[str]]) -> Tokenizer:
     """The tokenizer of a config; `texts` gives the training text, which only those in `FROM_TEXT` read.
 
-    Raises BadInput where its vocabulary has not `vocab_size` entries, and where its files are missing or wrong.
+    Those are read from `cfg.path` instead where it names the folder of one that a run saved, so that a run can start
+    from the weights of one with other text. Raises BadInput where its vocabulary has not `vocab_size` entries, and
+    where its files are missing or wrong.
     """
     makers: dict[str, Callable[[], Tokenizer]] = {
         "bytes": lambda: Bytes({}),
@@ -36,13 +38,24 @@ def make(cfg: TokenizerConfig, vocab_size: int, texts: Callable[[], Iterable[str
         "bpe": lambda: train_bpe(vocab_size, texts()),
         "sentencepiece": lambda: read_sentencepiece(cfg.path),
     }
-    made = makers[cfg.name]()
+    made = saved(cfg) if cfg.path and cfg.name in FROM_TEXT else makers[cfg.name]()
     if made.vocab_size != vocab_size:
         raise BadInput(
             f"model.vocab_size={vocab_size}, but the {cfg.name} tokenizer has {made.vocab_size} entries; "
             f"set model.vocab_size={made.vocab_size}"
         )
     return made
+
+
+def saved(cfg: TokenizerConfig) -> Tokenizer:
+    """The tokenizer in the folder that `cfg.path` names, which must be of the kind asked for."""
+    try:
+        found = load(pathlib.Path(cfg.path).expanduser())
+    except BadInput as error:
+        raise BadInput(f"tokenizer.path={cfg.path!r}: {error}; it is the folder `tokenizer` of a run") from error
+    if found.name != cfg.name:
+        raise BadInput(f"tokenizer.path={cfg.path!r}: holds a {found.name} tokenizer; set tokenizer.name={found.name}")
+    return found
 
 
 def load(folder: pathlib.Path) -> Tokenizer:

@@ -8,6 +8,7 @@ import difflib
 import importlib.util
 import pathlib
 import random
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -113,12 +114,15 @@ def load_file(file: pathlib.Path) -> list[Task]:
     if made is None or made.loader is None:
         raise BadInput(f"--tasks={file}: not a Python file")
     module = importlib.util.module_from_spec(made)
+    sys.path.insert(0, str(pathlib.Path.cwd()))  # so that it can import what lies below, as a config can
     try:
         made.loader.exec_module(module)
     except BadInput:
         raise
     except (Exception, SystemExit) as error:  # it is the user's code, and may fail in any way
         raise BadInput(f"--tasks={file}: {type(error).__name__}: {' '.join(str(error).split())}") from error
+    finally:
+        sys.path.pop(0)
     names = vars(module)
     tasks = list(names["TASKS"]) if "TASKS" in names else [names["TASK"]] if "TASK" in names else []
     if not tasks or not all(isinstance(task, Task) for task in tasks):

@@ -3,6 +3,7 @@
 import collections
 import json
 import os
+import sys
 
 import pytest
 
@@ -46,6 +47,15 @@ def test_a_function_gives_pairs_and_chats_of_each_split(tmp_path):
         pair, chat = corpus.examples(split)
         assert pair.messages == [Message("user", split), Message("assistant", "x")]
         assert [message.content for message in chat.messages] == ["hello", "hi"]
+
+
+def test_a_function_may_import_from_the_current_folder(tmp_path, monkeypatch):
+    (tmp_path / "beside_dialogs.py").write_text("PAIR = 'a', 'b'\n")
+    (tmp_path / "made.py").write_text("from beside_dialogs import PAIR\ndef give(split):\n    return [PAIR]\n")
+    monkeypatch.chdir(tmp_path)
+    path = [*sys.path]
+    (example,) = dialogs.open_dialogs("dialogs:made.py:give", None).examples("train")
+    assert [message.content for message in example.messages] == ["a", "b"] and sys.path == path
 
 
 def test_a_tfds_set_gives_two_of_its_fields(monkeypatch):

@@ -234,8 +234,9 @@ def test_sentencepiece_ends_with_bos_where_there_is_no_eos():
     "name, vocab_size, content, words",
     [
         ("bytes", 300, None, "model.vocab_size=300, but the bytes tokenizer has 256 entries; set model.vocab_size=256"),
-        ("characters", 5, None, r"set model.vocab_size=\d\d"),
-        ("bpe", 90_000, None, r"the bpe tokenizer has \d+ entries"),
+        ("characters", 5, "", r"set model.vocab_size=\d\d"),
+        ("bpe", 90_000, "", r"the bpe tokenizer has \d+ entries"),
+        ("bpe", 300, None, r"tokenizer.path='.*nowhere': .*no tokenizer there.*the folder `tokenizer` of a run"),
         ("gpt2", 50257, None, r"tokenizer.path='.*nowhere': .*merges.txt.*openai-community/gpt2"),
         ("gpt2", 50257, {"vocab.json": b"{", "merges.txt": b""}, "not GPT-2's files"),
         ("gpt2", 50257, {"vocab.json": b'{"<|endoftext|>": 0}', "merges.txt": b""}, "the vocabulary lacks '!'"),
@@ -255,7 +256,7 @@ def test_bad_input_is_told_in_one_line(name, vocab_size, content, words, tmp_pat
         for file, text in content.items():
             (path / file).write_bytes(text)
     with pytest.raises(BadInput, match=words) as caught:
-        tokenizers.make(TokenizerConfig(name, str(path)), vocab_size, lambda: TRAINING_TEXT)
+        tokenizers.make(TokenizerConfig(name, "" if content == "" else str(path)), vocab_size, lambda: TRAINING_TEXT)
     assert "\n" not in str(caught.value)
 
 

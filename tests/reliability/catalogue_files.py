@@ -1,5 +1,7 @@
 """The part of the catalogue that is about files: configs, texts, tokenizers, runs, and what a launcher sets."""
 
+import hashlib
+
 from tests.reliability.catalogue import Case, Link
 
 HOSTS = {"GPTJAX_NUM_PROCESSES": "2", "GPTJAX_PROCESS_ID": "0", "GPTJAX_COORDINATOR": "127.0.0.1:8476"}
@@ -7,6 +9,7 @@ LINE = "a line of notes\n"
 SIGNS = "".join(map(chr, range(0x4E00, 0x4E00 + 238))) + "\n"  # with 17 entries more, a tokenizer of 256
 NOTES = LINE * 500  # enough text for a context of 64 in both splits
 UNKNOWN, CHARACTERS, BPE = (f'{{"name": "{name}", "fingerprint": ""}}' for name in ("byte", "characters", "bpe"))
+BYTES = f'{{"name": "bytes", "fingerprint": "{hashlib.sha256(b"bytes").hexdigest()}"}}'
 BASE = "from configs import base\ndef get_config():\n    c = base.get_config()\n    "
 
 
@@ -151,6 +154,8 @@ CASES = [
         "without an end of text", "gpt2", {"t/vocab.json": '{"a": 0}', "t/merges.txt": ""}, "the vocabulary lacks"
     ),
     tokenizer("of another kind", "gpt2", {"t/tokenizer.json": '{"model": {"type": "WordPiece"}}'}, "not GPT-2's files"),
+    tokenizer("that no run saved", "bpe", {"t/tokenizer.json": "{}"}, "is the folder `tokenizer` of a run"),
+    tokenizer("of another kind of run", "bpe", {"t/tokenizer_name.json": BYTES}, "set tokenizer.name=bytes"),
     tokenizer("that is no SentencePiece model", "sentencepiece", {"t": b"\0\1\2"}, "not a SentencePiece model"),
     tokenizer("that is an empty file", "sentencepiece", {"t": b""}, "tokenizer.path='{tmp}/t'"),
     Case(

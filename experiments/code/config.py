@@ -1,0 +1,25 @@
+"""A function's head and docstring -> its body, from the small base model.
+
+gptjax train --config=experiments/code/config.py --workdir=runs/code
+
+Starts from `make base`. Hardware: 2 CPU cores. Wall time: 313 s beside other work, 192 s of CPU time.
+Final loss: 3.22 nats a token of the answers.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import small
+
+
+def get_config() -> ConfigDict:
+    c = small.tuned()
+    c.name = "code"
+    c.n_steps = 400
+    c.batch_tokens = 2048
+    c.eval_every = 200
+    c.eval_tokens = 8192
+    c.save_every = 0
+    c.data.corpora = ("dialogs:experiments/code/examples.py:examples",)
+    c.data.chat_template = "experiments/as_written.jinja"
+    c.optim.update(peak_lr=3e-3, warmup_steps=20)
+    return c
