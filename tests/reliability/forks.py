@@ -5,6 +5,7 @@ variables, "errors": a file, "begun": a folder or ""} starts one and is answered
 exit code (-n: signal n).
 """
 
+import atexit
 import contextlib
 import functools
 import json
@@ -77,6 +78,7 @@ def child(words: list[str], env: dict[str, str], errors: str, begun: str) -> Non
     except SystemExit as error:
         code = error.code if isinstance(error.code, int) else 1
     finally:
+        atexit._run_exitfuncs()  # as a process of the command does: processes leave each other at a barrier
         sys.stdout.flush()
         os._exit(code)
 
