@@ -37,7 +37,7 @@ def first_state(key: PRNGKeyArray, cfg: Config) -> TrainState:
 
 def with_optimizer(params: dict, cfg: Config) -> TrainState:
     """Step 0 from given weights, with a fresh optimizer."""
-    opt_state = optim.make(cfg.optim, cfg.n_steps).init(params)
+    opt_state = optim.make(cfg.optim, cfg.n_steps, cfg.model.wider).init(params)
     ema = jax.tree.map(jnp.copy, params) if cfg.optim.ema_decay else None
     return TrainState(jnp.zeros((), jnp.int32), params, opt_state, ema, spikes.window(cfg.spike))
 
@@ -80,7 +80,9 @@ def train_step(state: TrainState, batch: Batch, *, cfg: Config, on: Mesh) -> tup
     n_tokens = jnp.maximum(batch.weights_BT.sum(), 1)
     nll, grads = over_mesh(state.params, batch, cfg, key, on)
     grads = jax.tree.map(lambda g: g / n_tokens, grads)
-    updates, opt_state = optim.make(cfg.optim, cfg.n_steps).update(grads, state.opt_state, state.params)
+    updates, opt_state = optim.make(cfg.optim, cfg.n_steps, cfg.model.wider).update(
+        grads, state.opt_state, state.params
+    )
     params = jax.tree.map(jnp.add, state.params, updates)
     ema = None
     if state.ema is not None:
