@@ -18,6 +18,7 @@ import yaml
 
 from gptjax.config import BadInput
 from launch.batch import Batch, Place, asked, job_words, plain, train_words
+from launch.structural import problems
 from launch.sweep import Trial
 from launch.table import State
 
@@ -79,17 +80,16 @@ def name(batch: str, trial: str) -> str:
 
 def manifest(batch: Batch, trial: Trial, s: Settings) -> dict[str, Any]:
     named, on_tpu = name(batch.name, trial.id), s.accelerator.startswith("tpu")
-    selector = {}
-    if s.accelerator:
-        selector |= {f"cloud.google.com/gke-{'tpu-' if on_tpu else ''}accelerator": s.accelerator}
+    label = f"cloud.google.com/gke-{'tpu-' if on_tpu else ''}accelerator"
+    selector = {label: s.accelerator} if s.accelerator else {}
     selector |= {"cloud.google.com/gke-tpu-topology": s.topology} if on_tpu else {}
     selector |= {"cloud.google.com/gke-spot": "true"} if s.spot else {}
-    device = {"google.com/tpu" if on_tpu else "nvidia.com/gpu": s.chips} if s.accelerator else {}
+    limits = {"google.com/tpu" if on_tpu else "nvidia.com/gpu": s.chips}
     pod: dict[str, Any] = {
         "restartPolicy": "Never",
         "terminationGracePeriodSeconds": s.grace_s,
         **({"serviceAccountName": s.service_account} if s.service_account else {}),
-        **({"nodeSelector": selector} if selector else {}),
+        "nodeSelector": selector,
         "containers": [
             {
                 "name": "trial",
@@ -99,7 +99,7 @@ def manifest(batch: Batch, trial: Trial, s: Settings) -> dict[str, Any]:
                          *train_words(batch, trial, s.python)],
                 "env": environment(named, s),
                 "ports": [{"containerPort": PORT}, *([{"containerPort": 8471}] if on_tpu else [])],
-                **({"resources": {"limits": device}} if device else {}),
+                **({"resources": {"limits": limits}} if s.accelerator else {}),
             }
         ],
     }  # fmt: skip
@@ -143,8 +143,8 @@ def environment(named: str, s: Settings) -> list[dict[str, Any]]:
 def start(s: Settings) -> str:
     """The pod's shell: its number among all, by the numbers that Kubernetes gives; then the words of `args`."""
     own = f"export GPTJAX_PROCESS_ID=$((SLICE * {s.hosts} + JOB_COMPLETION_INDEX)); " if s.slices * s.hosts > 1 else ""
-    devices = ",".join(map(str, range(s.chips)))
-    gpus = f"export GPTJAX_LOCAL_DEVICE_IDS={devices}; " if s.accelerator.startswith("nvidia") else ""
+    ids = ",".join(map(str, range(s.chips)))
+    gpus = f"export GPTJAX_LOCAL_DEVICE_IDS={ids}; " if s.accelerator.startswith("nvidia") else ""
     return own + gpus + 'exec "$@"'
 
 
@@ -155,10 +155,8 @@ def schema() -> dict[str, Any]:
 
 def faults(made: Any) -> list[str]:
     """What of a JobSet the resource's own definition does not allow, as "spec/replicatedJobs/0: ..."."""
-    from launch.structural import problems
-
     found = problems(made, schema(), "")
-    if not re.fullmatch(r"[a-z0-9]([-a-z0-9]{0,43}[a-z0-9])?", str(made.get("metadata", {}).get("name"))):
+    if not found and not re.fullmatch(r"[a-z0-9]([-a-z0-9]{0,43}[a-z0-9])?", made["metadata"]["name"]):
         found.append("metadata/name: must be a DNS label of at most 45 characters, since pods are named after it")
     return found
 
@@ -187,8 +185,8 @@ def seen(state: State, ended: bool | None) -> str:
 
 
 def over(item: Mapping[str, Any]) -> bool:
-    conditions = item.get("status", {}).get("conditions", [])
-    return any(one["type"] in ("Completed", "Failed") and one["status"] == "True" for one in conditions)
+    said = {one["type"]: one["status"] for one in item.get("status", {}).get("conditions", [])}
+    return "True" in (said.get("Completed"), said.get("Failed"))
 
 
 def cancel(live: Mapping[str, State], place: Place, settings: Settings) -> None:

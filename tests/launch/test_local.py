@@ -32,7 +32,7 @@ def check(runs: pathlib.Path, n: int, name: str = "question") -> None:
     assert len(found) == len(folders) == n
     assert [path for path in folders if (path / "doubled").exists()] == []
     assert [path for path in folders if not (path / "finished").exists()] == []
-    assert alive(runs) == {}
+    wait_until(lambda: alive(runs) == {})  # a job that has written its last word is about to leave
 
 
 def test_a_sweep_runs_to_its_end_and_is_not_run_again(runs, tmp_path, capsys):
