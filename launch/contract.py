@@ -72,8 +72,9 @@ def saved_step(workdir: str) -> int:
 
 def oom_kills(cgroups: str = "/sys/fs/cgroup", own: str = "/proc/self/cgroup") -> int:
     """Processes of this control group that the kernel has ended for want of memory; 0 where it does not tell."""
-    with contextlib.suppress(OSError, AttributeError):
-        group = re.search(r"^0::(.*)$", pathlib.Path(own).read_text(), re.M)[1]
-        events = pathlib.Path(f"{cgroups}{group}/memory.events").read_text()
-        return int(re.search(r"^oom_kill (\d+)$", events, re.M)[1])
+    with contextlib.suppress(OSError):
+        group = re.search(r"^0::(.*)$", pathlib.Path(own).read_text(), re.M)
+        events = pathlib.Path(f"{cgroups}{group[1]}/memory.events").read_text() if group else ""
+        killed = re.search(r"^oom_kill (\d+)$", events, re.M)
+        return int(killed[1]) if killed else 0
     return 0

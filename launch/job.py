@@ -28,7 +28,7 @@ AGAIN, NOTHING_MORE, NEVER = 75, 0, 2
 
 
 def make_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="launch.job", description=__doc__.splitlines()[0], allow_abbrev=False)
+    parser = argparse.ArgumentParser(prog="launch.job", description="The job around a trial.", allow_abbrev=False)
     for name in ("table", "trial", "batch", "engine", "workdir"):
         parser.add_argument(f"--{name}", required=True)
     parser.add_argument("--job", default="", help="what the engine calls this job")

@@ -161,6 +161,10 @@ def opened(search: Search, base: Base, driver: Driver) -> Any:
     )
 
 
+def points(search: Search) -> dict[str, list]:
+    return {key: list(choices) for key, choices in search.space.items() if not isinstance(choices, Between)}
+
+
 def distributions(search: Search) -> dict[str, Any]:
     import optuna
 
