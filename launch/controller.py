@@ -19,7 +19,7 @@ from launch.table import FINAL, LIVE, State, Table
 
 LEAST_POLL_S = {"local": 0.2}
 POLL_S = 5.0  # of engines that are asked over a network
-IDLE_SHARE = 20  # a look is followed by so many times its length without one
+IDLE_SHARE, LONGEST_IDLE_S = 20, 10.0  # a look is followed by so many times its CPU time without one, so long at most
 
 
 class Driver(NamedTuple):
@@ -53,7 +53,7 @@ def driven(
     """
     least = LEAST_POLL_S.get(driver.on, POLL_S)
     while True:
-        began = time.monotonic()
+        began = time.process_time()
         driver = choose(driver, look(driver))
         submit(driver, current(driver))
         found = current(driver)
@@ -63,7 +63,7 @@ def driven(
             found = current(driver)
         if all(state.state in FINAL for state in found.values()) or stop():
             return driver, found
-        rest = max(least, IDLE_SHARE * (time.monotonic() - began))
+        rest = max(least, min(LONGEST_IDLE_S, IDLE_SHARE * (time.process_time() - began)))
         woken = time.monotonic() + rest
         while time.monotonic() < woken and not stop():
             time.sleep(min(0.2, rest))

@@ -17,6 +17,16 @@ N_STEPS = 10
 STEP_S = float(os.environ.get("TRAINER_STEP_S", "0.01"))
 
 
+def steps_of(words: list[str]) -> str:
+    """The last n_steps wins, as in a real command."""
+    return [word.partition("=")[2] for word in words if word.startswith("--config.n_steps=")][-1]
+
+
+def seed(flags: dict[str, str]) -> float:
+    """Where the length may grow, trials differ by their seeds; elsewhere all end with the same number."""
+    return float(flags.get("config.seed", "0")) if "config.n_steps" in flags else 0.0
+
+
 def main(words: list[str]) -> int:
     flags = dict(word.removeprefix("--").split("=", 1) for word in words if "=" in word)
     workdir = pathlib.Path(flags["workdir"])
@@ -33,13 +43,16 @@ def main(words: list[str]) -> int:
         how = flags.get("config.note", "")
         if how.startswith("code="):
             return int(how.removeprefix("code="))
+        if "config.n_steps" in flags:
+            with open(workdir / "steps", "a") as file:
+                file.write(steps_of(words) + "\n")
         first = max((int(path.name) for path in checkpoints.iterdir()), default=0)
         for step in range(first, N_STEPS):
             if told:
                 return 75
             time.sleep(STEP_S)
             with open(workdir / "metrics.jsonl", "a") as log:
-                log.write(json.dumps({"step": step, "tokens": 8 * step, "eval/nll": 5.0 - step}) + "\n")
+                log.write(json.dumps({"step": step, "tokens": 8 * step, "eval/nll": 5.0 - step + seed(flags)}) + "\n")
             (checkpoints / str(step + 1)).mkdir(exist_ok=True)
         with open(workdir / "finished", "a") as file:
             file.write("x")
