@@ -6,6 +6,7 @@ seeds(3)))`. A cell is a dict {"optim.peak_lr": 1e-3, ...}; every function here 
 
 import dataclasses
 import fnmatch
+import functools
 import hashlib
 import importlib.util
 import itertools
@@ -129,6 +130,7 @@ class Base:
             if not keeps_numbers(key):
                 raise BadInput(f"--config.{key}: changes the numbers of every trial; put it into the sweep's base")
         self.shared = shared
+        self.validated: set[str] = set()  # values of keys that some trial has had
         self.cfg = config.load(sweep.config, overrides(shared))
         self.flat = config.flatten(config.to_dict(self.cfg))
         self.numbers = {key: written(key, value) for key, value in sorted(self.flat.items()) if self.counts(key)}
@@ -158,8 +160,13 @@ class Base:
     def config_of(self, trial: Trial) -> Config:
         """The trial's config, validated; raises BadInput with the trial's own keys in front."""
         cfg = changed(self.cfg, trial.cell)
+        values = {written(key, value) for key, value in trial.cell.items()}
         try:
-            validation.validate(cfg)
+            if values <= self.validated:  # a value is right or wrong by itself; how sizes fit each other is not
+                validation.validate_sizes(cfg)
+            else:
+                validation.validate(cfg)
+                self.validated |= values
         except BadInput as error:
             raise BadInput(f"trial {trial.id} ({shown(trial.cell)}): {error}") from error
         return cfg
@@ -179,6 +186,7 @@ def trials(sweep: Sweep, base: Base, name: str) -> list[Trial]:
     return list(found.values())
 
 
+@functools.cache
 def keeps_numbers(key: str) -> bool:
     return any(fnmatch.fnmatchcase(key, pattern) for pattern in NOT_NUMBERS)
 
