@@ -14,7 +14,7 @@ from typing import Any
 from gptjax.config import BadInput
 from launch import controller, local, results
 from launch.controller import Driver
-from launch.sweep import Base, Trial
+from launch.sweep import Base, Trial, product
 from launch.table import FINAL, State
 
 SAMPLERS = ("tpe", "random", "grid", "cmaes")
@@ -81,14 +81,24 @@ class Searching:
             elif state.state == "running":
                 self.prune(asked, trial, driver)
         n_running = len(list(self.running(driver)))
-        while n_running < self.search.at_once and len(self.study.trials) < self.search.n_trials:
+        while n_running < self.search.at_once and self.n_asked() < self.most():
             self.study.ask(distributions(self.search))
             n_running += 1
         return driver._replace(trials=list({trial.id: trial for _, trial in self.all(driver)}.values()))
 
+    def n_asked(self) -> int:
+        """Trials that are more than a place in Optuna's queue."""
+        return sum(trial.state.name != "WAITING" for trial in self.study.trials)
+
+    def most(self) -> int:
+        if self.search.sampler != "grid":
+            return self.search.n_trials
+        return min(self.search.n_trials, math.prod(map(len, points(self.search).values())))
+
     def all(self, driver: Driver) -> Iterator[tuple[Any, Trial]]:
         for asked in self.study.trials:
-            yield asked, self.base.trial(dict(asked.params), driver.place.sweep)
+            if asked.state.name != "WAITING":
+                yield asked, self.base.trial(dict(asked.params), driver.place.sweep)
 
     def running(self, driver: Driver) -> list[tuple[Any, Trial]]:
         return [(asked, trial) for asked, trial in self.all(driver) if not asked.state.is_finished()]
@@ -123,7 +133,7 @@ def known(search: Search, base: Base, driver: Driver) -> Driver:
     check(search, base)
     if not search.storage and not (driver.place.here / "search.db").exists():
         return driver
-    asked = opened(search, base, driver).trials
+    asked = [one for one in opened(search, base, driver).trials if one.state.name != "WAITING"]
     found = {(trial := base.trial(dict(one.params), driver.place.sweep)).id: trial for one in asked}
     return driver._replace(trials=list(found.values()))
 
@@ -139,9 +149,7 @@ def opened(search: Search, base: Base, driver: Driver) -> Any:
     samplers = {
         "tpe": lambda: optuna.samplers.TPESampler(seed=search.seed, constant_liar=True),
         "random": lambda: optuna.samplers.RandomSampler(seed=search.seed),
-        "grid": lambda: optuna.samplers.GridSampler(
-            {key: list(v) for key, v in search.space.items()}, seed=search.seed
-        ),
+        "grid": lambda: optuna.samplers.RandomSampler(seed=search.seed),  # its points are in the queue
         "cmaes": lambda: optuna.samplers.CmaEsSampler(seed=search.seed),
     }
     pruners = {
@@ -151,7 +159,7 @@ def opened(search: Search, base: Base, driver: Driver) -> Any:
             min_resource=max(1, base.cfg.eval_every), max_resource=base.cfg.n_steps
         ),
     }
-    return optuna.create_study(
+    study = optuna.create_study(
         study_name=driver.place.sweep,
         storage=search.storage or f"sqlite:///{driver.place.here}/search.db",
         sampler=samplers[search.sampler](),
@@ -159,6 +167,10 @@ def opened(search: Search, base: Base, driver: Driver) -> Any:
         direction="minimize",
         load_if_exists=True,
     )
+    if search.sampler == "grid":  # Optuna's own grid ends its study by an error where one asks and tells
+        for point in product(points(search)):
+            study.enqueue_trial(point, skip_if_exists=True)
+    return study
 
 
 def points(search: Search) -> dict[str, list]:

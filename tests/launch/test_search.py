@@ -96,7 +96,7 @@ def test_a_pruned_trial_ends_early_and_is_told_as_pruned(runs, tmp_path, monkeyp
     """The stand-in's metric is the same for all, so a pruner that wants better than the best ends every later trial."""
     import optuna
 
-    monkeypatch.setenv("TRAINER_STEP_S", "0.1")
+    monkeypatch.setenv("TRAINER_HOLD", "3")
     file = write(tmp_path, f"search=Search({SPACE!r}, n_trials=3, pruner='median', at_once=1)")
     picky = lambda *args: optuna.pruners.ThresholdPruner(upper=3.5, n_warmup_steps=1)  # 4.0 at step 1
     monkeypatch.setattr(optuna.pruners, "MedianPruner", picky)

@@ -14,6 +14,7 @@ import sys
 import time
 
 N_STEPS = 10
+HOLD = int(os.environ.get("TRAINER_HOLD", "-1"))  # the step that waits for a signal
 STEP_S = float(os.environ.get("TRAINER_STEP_S", "0.01"))
 
 
@@ -48,6 +49,8 @@ def main(words: list[str]) -> int:
                 file.write(steps_of(words) + "\n")
         first = max((int(path.name) for path in checkpoints.iterdir()), default=0)
         for step in range(first, N_STEPS):
+            while not told and step == HOLD:
+                time.sleep(0.01)
             if told:
                 return 75
             time.sleep(STEP_S)
