@@ -78,12 +78,14 @@ def current(driver: Driver) -> dict[str, State]:
 def look(driver: Driver) -> dict[str, State]:
     """`current`, once the table has been told which live trials their engine no longer has."""
     found = current(driver)
+    ended = []
     for name in {state.engine for state in found.values() if state.state in LIVE}:
         live = {trial: state for trial, state in found.items() if state.state in LIVE and state.engine == name}
         for trial, truth in asked(driver, name, live).items():
             if truth in ("gone", "out of memory"):
                 lost(driver, trial, live[trial], truth)
-    return current(driver)
+                ended.append(trial)
+    return found | (driver.table.latest(ended) if ended else {})
 
 
 def asked(driver: Driver, name: str, live: Mapping[str, State]) -> dict[str, str]:

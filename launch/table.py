@@ -92,7 +92,7 @@ class Folder:
     """On a disk or NFS. A file gets its name by a link once it is whole, which is refused where the name is taken."""
 
     def __init__(self, root: str):
-        self.root = pathlib.Path(root)
+        self.root = root
 
     def newest(self, trials: Iterable[str] | None) -> dict[str, int]:
         if trials is None:
@@ -113,7 +113,7 @@ class Folder:
         return found
 
     def create(self, trial: str, event: int, content: bytes) -> bool:
-        folder = self.root / trial
+        folder = pathlib.Path(self.root, trial)
         folder.mkdir(parents=True, exist_ok=True)
         whole = folder / f".{socket.gethostname()}-{os.getpid()}-{time.monotonic_ns()}"
         with open(whole, "xb") as file:
