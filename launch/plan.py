@@ -14,7 +14,6 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from gptjax.commands import plan as formula
 from gptjax.config import BadInput, Config
 from gptjax.planning import flops, topology
 from gptjax.planning.topology import Topology
@@ -83,6 +82,8 @@ def of_shape(cfg: Config, asked: Topology | None, said: Mapping[str, Any]) -> tu
     if asked is None:
         return per_token, None, None, None
     if not said:
+        from gptjax.commands import plan as formula  # which loads numpy: half of what a status takes
+
         machine = formula.Machine(asked.text, asked.family.kind, asked.n_devices, asked.n_islands)
         said = formula.figures(cfg, machine, formula.resolve(cfg, asked.n_devices, asked.n_slices), {})
     return per_token, said["memory_bytes"], said["fits"], said["estimate"]["step_s"]
