@@ -49,6 +49,7 @@ def get_config() -> ConfigDict:
     c.model.logit_softcap = 0.0  # logits become c tanh(logits / c); 0 = off
     c.model.dropout = 0.0  # probability, on embeddings, attention and residual writes
     c.model.pad_vocab_to = 128  # the embedding has a multiple of so many rows; padding gets probability 0
+    c.model.mup_base_width = 0  # muP: rates and initial weights of a model so wide carry over to d_model; 0 = off
     c.model.dtype = "float32"  # of activations: float32 | bfloat16; parameters, softmax, norms and loss are float32
     c.model.attention = "auto"  # kernel: auto (by device, mesh, dtype) | reference | blockwise | splash | cudnn | ring
     c.model.scan = True  # one compiled block in a loop; False = written out: slower to compile, on a CPU faster to run

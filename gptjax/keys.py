@@ -40,6 +40,7 @@ class ModelConfig:
     logit_softcap: float
     dropout: float
     pad_vocab_to: int
+    mup_base_width: int
     dtype: str
     attention: str
     scan: bool
@@ -50,6 +51,11 @@ class ModelConfig:
     @property
     def d_head(self) -> int:
         return self.d_model // self.n_heads
+
+    @property
+    def wider(self) -> float:
+        """How many times wider than the width that muP's rules start from; 1 in the standard parametrisation."""
+        return self.d_model / self.mup_base_width if self.mup_base_width else 1.0
 
     @property
     def padded_vocab(self) -> int:
@@ -213,7 +219,7 @@ AT_LEAST = {  # the smallest value a key takes
     "sample_every": 0, "sample_tokens": 1, "stop_after_s": 0, "stop_patience": 0, "stuck_after_s": 0,
     "model.vocab_size": 2, "model.context": 1, "model.n_layers": 1, "model.d_model": 1, "model.n_heads": 1,
     "model.n_kv_heads": 1, "model.d_hidden": 1, "model.rope_base": 1, "model.norm_eps": 0, "model.logit_softcap": 0,
-    "model.dropout": 0, "model.pad_vocab_to": 1, "loss.z_weight": 0, "loss.n_chunks": 1,
+    "model.dropout": 0, "model.pad_vocab_to": 1, "model.mup_base_width": 0, "loss.z_weight": 0, "loss.n_chunks": 1,
     "optim.peak_lr": 0, "optim.warmup_steps": 0, "optim.final_lr_fraction": 0, "optim.decay_fraction": 0,
     "optim.b1": 0, "optim.b2": 0, "optim.eps": 0, "optim.weight_decay": 0, "optim.clip_norm": 0,
     "optim.ema_decay": 0, "lora.rank": 0, "spike.threshold": 0, "spike.window": 8,

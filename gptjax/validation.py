@@ -83,6 +83,10 @@ def validate_sizes(cfg: Config) -> None:
         raise BadInput(f"model.{key}: model.remat='none' keeps everything; try model.remat='full'")
     if twice := sorted(set(m.saved) & set(m.offloaded)):
         raise BadInput(f"model.offloaded={m.offloaded}: {twice[0]} is in model.saved too; leave it in one")
+    if m.mup_base_width and m.tied:
+        raise BadInput("model.mup_base_width: muP's head has a rate of its own; set model.tied=False")
+    if m.mup_base_width and cfg.optim.name == "sgd":
+        raise BadInput("optim.name='sgd': has no rule in muP here (model.mup_base_width); try 'adamw'")
     if cfg.batch_tokens % (m.context * cfg.accumulate):
         unit = m.context * cfg.accumulate
         near = max(unit, round(cfg.batch_tokens / unit) * unit)

@@ -27,7 +27,8 @@ NEVER = """
     data.chat_template data.fill data.too_long
     model.vocab_size model.context model.n_layers model.d_model model.n_heads model.n_kv_heads model.d_hidden
     model.position model.rope_base model.norm model.norm_eps model.mlp model.bias model.qk_norm model.tied
-    model.parallel model.logit_softcap model.dropout model.pad_vocab_to model.dtype
+    model.parallel model.logit_softcap model.dropout model.pad_vocab_to model.mup_base_width
+    model.dtype
 """
 SAY_IT_ALL = {"model.n_layers", "optim.peak_lr", "optim.eps", "log.tensorboard"}  # a comment would repeat the name
 

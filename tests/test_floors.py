@@ -213,6 +213,7 @@ SOUND = {
     "gptjax/evaluation/likelihood.py": "from gptjax.training import step\n",
     "gptjax/evaluation/tasks.py": "from gptjax.evaluation import likelihood\n",
     "gptjax/planning/plan.py": "",
+    "launch/__init__.py": "",  # a folder without it would be looked up elsewhere too
     "launch/sweep.py": "from gptjax import config\n",
 }
 PLANTED = [

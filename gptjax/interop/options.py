@@ -157,7 +157,7 @@ def model_config(**architecture: Any) -> ModelConfig:
     rest: dict[str, Any] = dict(
         qk_norm=False, parallel=False, logit_softcap=0.0, pad_vocab_to=PAD_VOCAB_TO, dtype="float32"
     )
-    run: dict[str, Any] = dict(attention="auto", scan=True, remat="none", saved=(), offloaded=())
+    run: dict[str, Any] = dict(mup_base_width=0, attention="auto", scan=True, remat="none", saved=(), offloaded=())
     return ModelConfig(**architecture, **rest, **run)
 
 

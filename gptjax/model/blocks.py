@@ -97,7 +97,7 @@ def rotate(x_BTNH: Float[Array, "B T N H"], rope: tuple[Array, Array]) -> Float[
     return jnp.concatenate([a * cos - b * sin, b * cos + a * sin], axis=-1).astype(x_BTNH.dtype)
 
 
-def weight(module: nn.Module, name: str, shape: tuple[int, ...], std: float = STD) -> Array:
+def weight(module: nn.Module, name: str, shape: tuple[int, ...], std: float) -> Array:
     return module.param(f"w_{name}", nn.initializers.normal(std), shape, jnp.float32)
 
 
@@ -136,7 +136,9 @@ class Attention(nn.Module):
     ) -> tuple[Array, tuple[Array, Array] | None]:
         cfg, slots = self.cfg, shared.slots
         D, N, K, H = cfg.d_model, cfg.n_heads, cfg.n_kv_heads, cfg.d_head
-        w_q_DNH, w_k_DKH, w_v_DKH = (weight(self, name, (D, n, H)) for name, n in (("q", N), ("k", K), ("v", K)))
+        w_q_DNH, w_k_DKH, w_v_DKH = (
+            weight(self, name, (D, n, H), hidden_std(cfg)) for name, n in (("q", N), ("k", K), ("v", K))
+        )
         w_q_DNH, w_k_DKH, w_v_DKH = (w.astype(x_BTD.dtype) for w in (w_q_DNH, w_k_DKH, w_v_DKH))
         if N == K:
             q_BTNH, k_BSKH, v_BSKH = products(x_BTD, [w_q_DNH, w_k_DKH, w_v_DKH])
@@ -167,7 +169,7 @@ class Mlp(nn.Module):
     @nn.compact
     def __call__(self, x_BTD: Array, tap: Tap) -> Array:
         cfg, C, D, F = self.cfg, GATES[self.cfg.mlp], self.cfg.d_model, self.cfg.d_hidden
-        w_in_CDF = weight(self, "in", (C, D, F))
+        w_in_CDF = weight(self, "in", (C, D, F), hidden_std(cfg))
         gates = [product(x_BTD, w_in_CDF[c].astype(x_BTD.dtype), 1) for c in range(C)]
         if cfg.bias:
             b_in_CF = self.param("b_in", nn.initializers.zeros, (C, F), jnp.float32).astype(x_BTD.dtype)
@@ -204,9 +206,14 @@ class Block(nn.Module):
         return tap("residual_out", x_BTD), (kv, tap.seen)
 
 
+def hidden_std(cfg: ModelConfig) -> float:
+    """Of the weights inside the blocks; in muP it falls with the root of the width (Yang et al. 2022, table 8)."""
+    return STD / cfg.wider**0.5
+
+
 def residual_std(cfg: ModelConfig) -> float:
     """Of the weights that write to the residual stream, which 2 n_layers of them add up in (Radford et al. 2019)."""
-    return STD / (2 * cfg.n_layers) ** 0.5
+    return hidden_std(cfg) / (2 * cfg.n_layers) ** 0.5
 
 
 def written(cache_BSKH: Array, new_BTKH: Array, first: Int[Array, ""]) -> Array:

@@ -77,7 +77,8 @@ class GPT(nn.Module):
         cfg, normal = self.cfg, nn.initializers.normal(STD)
         w_tok_VD = self.param("w_tok", normal, (cfg.padded_vocab, cfg.d_model), jnp.float32)
         if not cfg.tied:
-            self.param("w_head", normal, w_tok_VD.shape, jnp.float32)  # read by `unembed`
+            # Read by `unembed`. In muP it shrinks with the width (Yang et al. 2022, table 8: variance 1 / fan_in^2).
+            self.param("w_head", nn.initializers.normal(STD / cfg.wider), w_tok_VD.shape, jnp.float32)
         dtype = w_tok_VD.dtype if w_tok_VD.dtype == jnp.float64 else jnp.dtype(cfg.dtype)
         x_BTD, rope = local.looked_up(w_tok_VD, tokens_BT), None
         if cfg.position == "learned":

@@ -16,6 +16,7 @@ One learning rate fits adamw, adafactor and muon. Each entry of a lion update is
 
 import math
 import re
+from collections.abc import Callable
 from typing import Any
 
 import jax.numpy as jnp
@@ -25,18 +26,38 @@ from optax.contrib import MuonDimensionNumbers, scale_by_muon
 
 from gptjax import tree
 from gptjax.config import OptimConfig
+from gptjax.model import adapters
 
 
-def make(cfg: OptimConfig, n_steps: int) -> optax.GradientTransformation:
-    """The optimizer of a config. Its state keeps the parameters' names at the end of its own: "1/mu/blocks/attn/w_q",
+def make(cfg: OptimConfig, n_steps: int, wider: float = 1.0) -> optax.GradientTransformation:
+    """The optimizer of a config, for a model so much `wider` than muP's base.
+
+    Its state keeps the parameters' names at the end of its own: "1/mu/blocks/attn/w_q",
     in muon "1/inner_states/matrix/inner_state/0/mu/blocks/attn/w_q", so that sharding rules find them.
     """
     return optax.chain(
         optax.clip_by_global_norm(cfg.clip_norm) if cfg.clip_norm else optax.identity(),
         OPTIMIZERS[cfg.name](cfg),
+        *([] if wider == 1 else [optax.stateless(lambda updates, _: tree.map_named(by_width(cfg, wider), updates))]),
         optax.add_decayed_weights(cfg.weight_decay, mask=decayed),
         optax.scale_by_learning_rate(schedule(cfg, n_steps)),
     )
+
+
+def by_width(cfg: OptimConfig, wider: float) -> Callable[[str, Array], Array]:
+    """muP (Yang et al. 2022, table 8): updates of weights that sum over the width shrink with it, and others stay.
+
+    An update of adamw, adafactor or lion has entries of the same size at any width, and adds up with the activations
+    over D of them: 1 / wider. One of muon has a norm that grows with the root of the width: 1 / its root. Weight decay
+    comes after this, so lr x weight_decay is the same at any width. Of adapters it says nothing: theirs stay.
+    """
+
+    def scaled(name: str, update: Array) -> Array:
+        if name.startswith("blocks/") and "/w_" in name and not adapters.is_adapter(name):
+            return update / (wider**0.5 if cfg.name == "muon" else wider)
+        return update / wider if name == "w_head" else update
+
+    return scaled
 
 
 def momentum_dtype(cfg: OptimConfig) -> str | None:

@@ -45,7 +45,7 @@ def with_optimizer(params: dict, cfg: Config) -> TrainState:
     if cfg.data.preferences and not cfg.lora.rank:
         params = params | {REFERENCE: given}
     trained, _ = tuning.split(params, cfg)
-    opt_state = optim.make(cfg.optim, cfg.n_steps).init(trained)
+    opt_state = optim.make(cfg.optim, cfg.n_steps, cfg.model.wider).init(trained)
     ema = jax.tree.map(jnp.copy, trained) if cfg.optim.ema_decay else None
     return TrainState(jnp.zeros((), jnp.int32), params, opt_state, ema, spikes.window(cfg.spike))
 
@@ -97,7 +97,7 @@ def train_step(state: TrainState, batch: Batch, *, cfg: Config, on: Mesh) -> tup
     n = jnp.maximum(sums["pairs"] if cfg.data.preferences else batch.weights_BT.sum(), 1)  # what the loss is a mean of
     rates, (trained, frozen) = tuning.Rates(state.params, cfg), tuning.split(state.params, cfg)
     grads = rates.without_frozen(jax.tree.map(lambda g: g / n, grads))
-    updates, opt_state = optim.make(cfg.optim, cfg.n_steps).update(grads, state.opt_state, trained)
+    updates, opt_state = optim.make(cfg.optim, cfg.n_steps, cfg.model.wider).update(grads, state.opt_state, trained)
     updates = rates.scaled(updates)
     trained = jax.tree.map(jnp.add, trained, updates)
     params = tree.joined(trained, frozen)

@@ -31,6 +31,7 @@ GPT2 = ModelConfig(
     parallel=False,
     logit_softcap=0.0,
     dropout=0.0,
+    mup_base_width=0,
     pad_vocab_to=16,
     dtype="float32",
     attention="reference",

@@ -72,6 +72,8 @@ KEYS = [  # an override of the tiny config, what is said of it
     ("model.attention=flash", "did you mean 'splash'?"),
     ("model.attention=cudnn", "model.attention='cudnn' is for GPUs, and this is a CPU; try 'auto'"),
     ("model.bias=maybe", "model.bias=maybe: not true or false"),
+    ("model.mup_base_width=-1", "model.mup_base_width=-1: must be at least 0"),
+    ("model.mup_base_width=64", "model.mup_base_width: muP's head has a rate of its own; set model.tied=False"),
     ("model.saved=mlp_out", "model.remat='none' keeps everything; try model.remat='full'"),
     ("loss.n_chunks=3", "loss.n_chunks=3 does not divide model.context=64; try 2"),
     ("optim.peak_lr=nan", "optim.peak_lr=nan: must be a finite number"),
