@@ -70,7 +70,7 @@ def alive(runs: pathlib.Path) -> dict[int, str]:
     return found
 
 
-def wait_until(true, within_s: float = 30) -> None:
+def wait_until(true, within_s: float = 300) -> None:
     deadline = time.monotonic() + within_s
     while not true():
         assert time.monotonic() < deadline, "it did not come to pass"

@@ -80,7 +80,7 @@ def test_a_killed_launcher_leaves_no_trial_running_in_the_study(runs, tmp_path, 
     monkeypatch.setenv("TRAINER_STEP_S", "0.05")
     file = write(tmp_path, f"search=Search({SPACE!r}, n_trials=6, at_once=3)")
     with started(file, runs) as launch:
-        wait_until(lambda: len(alive(runs)) >= 4, 60)
+        wait_until(lambda: len(alive(runs)) >= 4)
         launch.kill()
         launch.wait()
         for process in alive(runs):
@@ -112,7 +112,7 @@ def test_a_study_has_one_launcher_at_a_time(runs, tmp_path, monkeypatch, capsys)
     monkeypatch.setenv("TRAINER_STEP_S", "0.2")
     file = write(tmp_path, f"search=Search({SPACE!r}, n_trials=3)")
     with started(file, runs):
-        wait_until(lambda: alive(runs), 60)
+        wait_until(lambda: alive(runs))
         assert run("run", file, runs, "--go") == 2
         assert "a study has one at a time" in capsys.readouterr().err
 
@@ -167,7 +167,7 @@ def test_the_best_third_of_each_rung_goes_on(runs, tmp_path, killed):
     file = write(tmp_path, PROMOTES, STEADY)
     if killed:
         with started(file, runs) as launch:
-            wait_until(lambda: sum(len(state.rungs) == 1 for state in states(runs).values()) >= 4, 60)
+            wait_until(lambda: sum(len(state.rungs) == 1 for state in states(runs).values()) >= 4)
             launch.kill()
     assert run("run", file, runs, "--go") == 0
     found = states(runs)
