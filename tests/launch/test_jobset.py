@@ -6,6 +6,7 @@ import os
 import pathlib
 import time
 from collections.abc import Callable
+from typing import Any
 
 import jsonschema
 import pytest
@@ -107,7 +108,7 @@ def test_a_planted_error_is_caught_and_named(says, plant):
     assert len(found) == 1 and says in found[0], found
 
 
-def closed(node):
+def closed(node: Any) -> Any:
     """The schema with every object closed to what it does not name, as jsonschema says it."""
     if isinstance(node, list):
         return [closed(value) for value in node]

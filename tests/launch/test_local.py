@@ -5,6 +5,7 @@ import pathlib
 import random
 import sys
 import time
+from collections.abc import Iterator
 
 import pytest
 
@@ -15,7 +16,7 @@ from tests.launch.launcher import alive, kill, run, started, states, wait_until,
 
 
 @pytest.fixture
-def runs(tmp_path, monkeypatch) -> pathlib.Path:
+def runs(tmp_path, monkeypatch) -> Iterator[pathlib.Path]:
     """A folder for runs; nothing of it is alive after the test."""
     launcher.fake(monkeypatch)
     monkeypatch.setenv("PYTHONPATH", str(pathlib.Path.cwd()))

@@ -40,6 +40,7 @@ def test_memory_and_hours_are_those_of_gptjax_plan(tmp_path):
     cost = next(iter(found.costs.values()))
     assert cost.memory_bytes == said["memory_bytes"] and cost.fits == said["fits"]
     assert cost.chip_hours == pytest.approx(said["estimate"]["chip_hours"])
+    assert cost.chip_hours is not None
     assert found.total("chip_hours") == pytest.approx(6 * cost.chip_hours)
     assert found.dollars is None, "the shipped table has no prices"
 

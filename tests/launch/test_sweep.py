@@ -108,7 +108,8 @@ def test_values_that_are_right_alone_may_not_fit_each_other():
     sizes = zip_({"model.d_model": [128, 96, 128], "model.n_heads": [4, 3, 3], "model.n_kv_heads": [4, 3, 3]})
     base = Base(made := Sweep(config=BASE, cells=sizes))
     one, other, bad = sweep.trials(made, base, "question")
-    base.config_of(one), base.config_of(other)
+    base.config_of(one)
+    base.config_of(other)
     with pytest.raises(BadInput, match="model.d_model=128 is not a multiple of model.n_heads=3"):
         base.config_of(bad)
 
