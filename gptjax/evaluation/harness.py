@@ -197,8 +197,11 @@ class HarnessModel(TemplateLM):
         text = shown(self.form.render(messages, mark, ask=add_generation_prompt), self.form.spellings, mark)
         if add_generation_prompt:
             return text
-        last = messages[-1].content.strip()
-        return text[: text.rindex(last) + len(last)]
+        last = messages[-1].content.lstrip()
+        said = last.rstrip()
+        end = text.rindex(said) + len(said)
+        blanks = last.removeprefix(said)  # which a template may strip
+        return text[: end + len(blanks)] if text.startswith(blanks, end) else text[:end]
 
     def chat_template(self, chat_template: bool | str = False) -> str:
         return self.given.chat[TEMPLATE] if chat_template and self.given.chat else ""
