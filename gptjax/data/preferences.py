@@ -7,14 +7,12 @@ pairs, as dialogs are (dialogs.py).
 """
 
 import itertools
-import json
 import pathlib
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from gptjax.config import BadInput
 from gptjax.data.dialogs import Dialogs, Example, any_messages, divided, sound
-from gptjax.data.documents import Piece
 from gptjax.data.templates import Message
 from gptjax.data.text_files import checked, json_rows, matches, nearest
 
@@ -29,7 +27,7 @@ class Pair(NamedTuple):
 
 
 class Preferences(Dialogs):
-    """JSON lines. Its examples are the chosen dialogs, from which a tokenizer is made."""
+    """JSON lines. Its examples are both dialogs of each pair."""
 
     def __init__(self, spec: str, cache: pathlib.Path | None):
         pattern = spec.removeprefix(KIND)
@@ -44,12 +42,8 @@ class Preferences(Dialogs):
         return divided(self.all, split)
 
     def examples(self, split: str) -> Iterator[Example]:
-        return (Example(pair.name, pair.messages) for pair in self.pairs(split))
-
-    def documents(self, split: str) -> Iterator[Piece]:
         for pair in self.pairs(split):
-            for name, messages in (("chosen", pair.messages), ("rejected", pair.rejected)):
-                yield Piece(f"{pair.name}:{name}", json.dumps(messages, ensure_ascii=False), True)
+            yield from (Example(f"{pair.name}:{field}", said) for field, said in zip(FIELDS, pair[1:], strict=True))
 
     def all(self) -> Iterator[Pair]:
         for file in self.files:

@@ -3,7 +3,7 @@
 import fcntl
 import hashlib
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from gptjax.config import BadInput, Config
@@ -46,9 +46,7 @@ def prepare(cfg: Config) -> Prepared:
         raise BadInput(
             f"data.cache={cfg.data.cache}: {error.strerror}; name a directory that can be written"
         ) from error
-    chat, open_corpus = read_template(cfg), dialogs.open_dialogs if cfg.data.dialogs else corpora.open_corpus
-    open_corpus = Preferences if cfg.data.preferences else open_corpus
-    opened = {spec: open_corpus(spec, cache) for spec in cfg.data.corpora}
+    chat, opened = read_template(cfg), {spec: opener(cfg)(spec, cache) for spec in cfg.data.corpora}
     tokenizer = make_tokenizer(cfg, list(opened.values()), cache)
     of_store = Marked(tokenizer, chat) if cfg.data.dialogs else tokenizer
     stores = {
@@ -57,6 +55,13 @@ def prepare(cfg: Config) -> Prepared:
     }
     provenance = {spec: corpus.provenance for spec, corpus in opened.items()}
     return Prepared(tokenizer, **stores, provenance=provenance, chat=chat)
+
+
+def opener(cfg: Config) -> Callable[[str, pathlib.Path], Corpus]:
+    """What opens an entry of `data.corpora`."""
+    if cfg.data.preferences:
+        return Preferences
+    return dialogs.open_dialogs if cfg.data.dialogs else corpora.open_corpus
 
 
 def read_template(cfg: Config) -> dict[str, str]:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from gptjax.config import BadInput, Config, from_dict
-from gptjax.data import corpora, dialogs, prepared
+from gptjax.data import dialogs, prepared
 from gptjax.data.documents import Corpus
 from gptjax.data.shards import progress_line
 from gptjax.evaluation import contamination
@@ -86,8 +86,7 @@ def corpora_of(path: str, cfg: Config) -> Iterator[tuple[Corpus, pathlib.Path]]:
     if data.fingerprints["data"] != checkpoint_meta(path)["data"]:
         raise BadInput(f"data.corpora={', '.join(cfg.data.corpora)}: holds other text than {path} was trained on")
     cache = pathlib.Path(cfg.data.cache).expanduser()
-    open_corpus = dialogs.open_dialogs if cfg.data.dialogs else corpora.open_corpus
-    yield from ((open_corpus(spec, cache), cache) for spec in cfg.data.corpora)
+    yield from ((prepared.opener(cfg)(spec, cache), cache) for spec in cfg.data.corpora)
 
 
 def looked_through(corpus: Corpus, cache: pathlib.Path, grams: Mapping[str, Grams]) -> dict[str, dict]:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from gptjax.config import BadInput
-from gptjax.data import dialog_batches, shards
+from gptjax.data import dialog_batches, dialogs, prepared, shards
 from gptjax.data.alphabets import Bytes
 from gptjax.data.dialog_batches import DialogBatches
 from gptjax.data.examples import Marked
@@ -14,6 +14,7 @@ from gptjax.data.preference_batches import PackedPairs
 from gptjax.data.preferences import Preferences
 from gptjax.data.templates import Message
 from tests.data.test_dialogs import write
+from tests.tiny import make_config
 
 ROW = {"prompt": "2 + 2?", "chosen": "4", "rejected": "5"}
 TALK = [{"role": "user", "content": "2 + 2?"}]
@@ -40,6 +41,13 @@ def test_a_line_is_a_pair_however_it_is_written(row, tmp_path):
     assert len(found) == 10
     assert all(pair.messages == [asked, Message("assistant", "4")] for pair in found)
     assert all(pair.rejected == [asked, Message("assistant", "5")] for pair in found)
+
+
+def test_both_answers_are_text_that_was_trained_on(tmp_path):
+    write(tmp_path / "a.jsonl", [ROW] * 10)
+    cfg = make_config(f"data.corpora=preferences:{tmp_path}/a.jsonl", "init_from=x")
+    corpus = prepared.opener(cfg)(cfg.data.corpora[0], None)
+    assert list(dialogs.texts(corpus)) == ["User: 2 + 2?\nAssistant: 4\n", "User: 2 + 2?\nAssistant: 5\n"] * 9
 
 
 @pytest.mark.parametrize(
