@@ -75,6 +75,7 @@ def run(
         apply_chat_template=chat,
         fewshot_as_multiturn=chat,
         bootstrap_iters=0,  # it would fork this process, whose threads are JAX's
+        task_manager=TaskManager(include_defaults=False),  # or it would read its thousands of tasks, for 15 s
     )
     assert found is not None  # it is for all processes but the first
     samples = found.pop("samples")
