@@ -78,7 +78,7 @@ def when(cells: Sequence[Cell], condition: Mapping[str, Any] | Callable[[Cell], 
 def as_lists(axes: Axes) -> Iterator[Sequence[Cell]]:
     if isinstance(axes, Mapping):
         for key, values in axes.items():
-            yield [{key: value} for value in checked_axis(key, values)]
+            yield [{key: value} for value in once(key, checked_axis(key, values))]
     elif not axes:
         raise BadInput("product: a list of cells is empty; leave it out")
     else:
@@ -90,10 +90,14 @@ def checked_axis(key: str, values: Sequence) -> list:
         raise BadInput(f"the sweep's axis {key}={values!r}: must be a list of values")
     if not len(values):
         raise BadInput(f"the sweep's axis {key} is empty; give it values, or leave it out")
+    return list(values)
+
+
+def once(key: str, values: list) -> list:
     for number, value in enumerate(values):
         if value in values[:number]:
             raise BadInput(f"the sweep's axis {key} has {value!r} twice; name it once")
-    return list(values)
+    return values
 
 
 @dataclasses.dataclass(frozen=True)
