@@ -29,7 +29,9 @@ def grown(width: int, mup: bool, name: str = "adamw") -> dict[str, float]:
     cfg = of_width(width, mup, f"optim.name={name}", f"optim.peak_lr={1e-2 if name != 'lion' else 3e-3}")
     on, batch = mesh_of(1, 1, 1, 1), make_batch(cfg)
     state = step.init_state(cfg, on)
-    look = jax.jit(lambda params: gpt.forward(params, batch.inputs_BT, cfg.model, capture=("residual_out",)))
+    look = jax.jit(
+        lambda params: gpt.forward(params, jnp.asarray(batch.inputs_BT), cfg.model, capture=("residual_out",))
+    )
     first, update = look(state.params), step.make_update(cfg, on)
     for _ in range(N_UPDATES):
         state, _ = update(state, batch)
