@@ -31,12 +31,12 @@ class Tasks:
 
     def __init__(self, names: str, folder: str | None):
         """Raises BadInput where the harness is not installed, and where a task or its data is not there."""
+        if folder is not None and not pathlib.Path(folder).is_dir():
+            raise BadInput(f"--harness_tasks={folder}: no such folder; name one with the YAML files of tasks")
         try:
             from gptjax.evaluation import harness, harness_tasks
         except ImportError as error:
             raise BadInput(f"--harness={names}: needs lm-eval ({error}); {HOW}") from error
-        if folder is not None and not pathlib.Path(folder).is_dir():
-            raise BadInput(f"--harness_tasks={folder}: no such folder; name one with the YAML files of tasks")
         self.make, self.run = harness.HarnessModel, harness_tasks.run
         self.opened = harness_tasks.opened(names.split(","), folder or "")
 

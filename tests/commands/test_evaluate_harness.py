@@ -1,9 +1,11 @@
 """`gptjax evaluate --harness`: scores of lm-evaluation-harness's tasks in our table, our JSON and our samples."""
 
 import json
+import sys
 
 import pytest
 
+from gptjax import cli, evaluation
 from tests.commands.test_train import on_one_device
 from tests.evaluation.harness.make_golden import GOLDEN, HERE, MODEL
 from tests.evaluation.test_harness import offline
@@ -37,3 +39,13 @@ def test_the_contract_holds_for_tasks_of_the_harness(tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "bits_per_byte, less is better" in printed and found["command"] in printed
     assert f"contamination of {MODEL}: not known" in printed
+
+
+def test_without_the_harness_its_extra_is_named(monkeypatch, capsys):
+    for name in [name for name in sys.modules if name.startswith(("lm_eval", "gptjax.evaluation.harness"))]:
+        monkeypatch.delitem(sys.modules, name)
+    for name in ("harness", "harness_tasks"):
+        monkeypatch.delattr(evaluation, name, raising=False)
+    monkeypatch.setitem(sys.modules, "lm_eval", None)
+    assert cli.main(["evaluate", f"--from={MODEL}", "--harness=hellaswag"]) == cli.BAD_INPUT
+    assert "--harness=hellaswag: needs lm-eval" in (said := capsys.readouterr().err) and "gptjax[harness]" in said

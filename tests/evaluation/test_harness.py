@@ -156,11 +156,15 @@ def test_the_harness_knows_the_model_by_name():
         get_model("gptjax").create_from_arg_string(f"pretrained={MODEL}")
 
 
-def test_a_task_that_is_not_there_is_refused_by_name(monkeypatch):
+def test_a_task_that_is_not_there_is_refused_by_name(monkeypatch, tmp_path):
     """Without the harness's own thousands of tasks, which take seconds to read."""
     few = lambda include_path, **_: TaskManager(include_path=include_path, include_defaults=False)
     monkeypatch.setattr(harness_tasks, "TaskManager", few)
     with pytest.raises(BadInput, match="no such task; did you mean python_word"):
         harness_tasks.opened(["python_wrd"], str(HERE))
-    with pytest.raises(BadInput, match="cannot be opened"):
+    with pytest.raises(BadInput, match="--harness=nowhere.yaml: cannot be opened"):
         harness_tasks.opened(["nowhere.yaml"], "")
+    file = tmp_path / "a.yaml"
+    file.write_text("task: a\ndataset_path: json\ndataset_kwargs: {data_files: /nowhere/x.jsonl}\n")
+    with pytest.raises(BadInput, match=r"a.yaml: cannot be opened \(.*/nowhere/x.jsonl"):
+        harness_tasks.opened([str(file)], "")

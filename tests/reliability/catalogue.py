@@ -236,13 +236,6 @@ FLAGS = [
         "evaluate --from={run} --harness=a --harness_tasks=/nowhere",
         "--harness_tasks=/nowhere: no such folder",
     ),
-    Case("a task of the harness that is no file", "evaluate --from={run} --harness=a.yaml", "--harness=a.yaml: cannot"),
-    Case(
-        "a task of the harness without data",
-        "evaluate --from={run} --harness={tmp}/a.yaml",
-        "a.yaml: cannot be opened",
-        {"a.yaml": "task: a\ndataset_path: json\ndataset_kwargs: {data_files: /nowhere/x.jsonl}\n"},
-    ),
     Case("plan without a config", "plan", "--config"),
     Case("plan with --workdir", "plan --config=configs/base.py --workdir=x", "plan has no flag --workdir=x"),
     Case("a chip that does not exist", "plan --config=configs/base.py --topology=v9:4x4", "v9"),
