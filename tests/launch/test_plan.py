@@ -85,10 +85,12 @@ def cpu_seconds(*words: str) -> float:
     return float(done.stdout.split()[-1])
 
 
+@pytest.mark.prove  # it is timed
 def test_ten_thousand_trials_are_planned_in_five_seconds(large):
     assert cpu_seconds("run", *large, "--topology=v5e:1x1") < 5
 
 
+@pytest.mark.prove
 def test_the_state_of_ten_thousand_trials_is_told_in_two_seconds(large, tmp_path):
     name, made = sweep.load(large[0])
     table = Table(f"{tmp_path}/runs/large/table")

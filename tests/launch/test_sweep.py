@@ -76,7 +76,9 @@ def test_what_does_not_change_the_numbers_may_differ_on_resume():
     assert "mesh.data" in keys and "eval_every" in keys and "model.attention" in keys
     assert {config.resume_rule(key) for key in keys} == {"free"}
     free = {key for key in config.key_types() if config.resume_rule(key) == "free"}
-    assert free - set(keys) == {"n_steps", "eval_tokens", "spike.action", "spike.threshold", "spike.window"}
+    assert free - set(keys) == {
+        "n_steps", "eval_tokens", "stop_patience", "spike.action", "spike.threshold", "spike.window"
+    }  # fmt: skip
 
 
 EVERY_KIND = {

