@@ -1,6 +1,7 @@
 """muP: activations and their changes keep their size as the model gets wider, and the rates of each weight say why."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -14,8 +15,8 @@ from gptjax.training import optim, step
 from tests.tiny import make_batch, make_config, mesh_of
 
 BASE_WIDTH, D_HEAD, N_UPDATES = 64, 16, 4
-# Sixteen tokens, far fewer than the width: the theory is of updates that are sums of few outer products. With 256 tokens,
-# which widths of 64 and 256 hold apart differently well, all three sizes fall with the power -0.27 of the width.
+# Sixteen tokens, far fewer than the width: the theory is of updates that are sums of few outer products. With 256, which
+# widths of 64 and 256 hold apart differently well, all three sizes fall with the power -0.27 of the width.
 SIZES = ("model.context=16", "batch_tokens=16", "model.tied=false", "optim.warmup_steps=0", "optim.schedule=constant")
 
 
@@ -26,6 +27,7 @@ def of_width(width: int, mup: bool, *changes: str) -> Config:
     return make_config(*SIZES, *widths, *changes)
 
 
+@functools.cache
 def grown(width: int, mup: bool, name: str = "adamw") -> dict[str, float]:
     """How large the residual stream and the logits are after a few updates, and how much of it the updates made."""
     cfg = of_width(width, mup, f"optim.name={name}", f"optim.peak_lr={1e-2 if name != 'lion' else 3e-3}")
@@ -52,13 +54,13 @@ def rms(x) -> float:
 
 def slopes(widths: list[int], mup: bool, name: str) -> dict[str, float]:
     """The power of the width that each size grows with."""
-    found = [grown(width, mup, name) for width in widths]
+    found = [grown(width, mup and width != BASE_WIDTH, name) for width in widths]  # there they are the same
     return {key: float(np.polyfit(np.log(widths), np.log([one[key] for one in found]), 1)[0]) for key in found[0]}
 
 
 def test_activations_keep_their_size_in_mup_alone():
-    """The coordinate check of Yang et al. 2022, appendix D.1, on three widths; `make prove` goes to 1024."""
-    widths = [64, 128, 256]
+    """The coordinate check of Yang et al. 2022, appendix D.1, on two widths; `make prove` goes to 1024."""
+    widths = [64, 256]
     mup, standard = slopes(widths, True, "adamw"), slopes(widths, False, "adamw")
     assert all(abs(slope) < 0.2 for slope in mup.values()), mup
     assert standard["logits"] > 0.4, standard
