@@ -15,8 +15,8 @@ from gptjax.training import optim, step
 from tests.tiny import make_batch, make_config, mesh_of
 
 BASE_WIDTH, D_HEAD, N_UPDATES = 64, 16, 4
-# Sixteen tokens, far fewer than the width: the theory is of updates that are sums of few outer products. With 256, which
-# widths of 64 and 256 hold apart differently well, all three sizes fall with the power -0.27 of the width.
+# Sixteen tokens, far fewer than the width: the theory is of updates that are sums of few outer products. With 256,
+# which widths of 64 and 256 hold apart differently well, all three sizes fall with the power -0.27 of the width.
 SIZES = ("model.context=16", "batch_tokens=16", "model.tied=false", "optim.warmup_steps=0", "optim.schedule=constant")
 
 
