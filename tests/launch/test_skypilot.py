@@ -75,10 +75,7 @@ def test_sky_is_told_to_launch_ask_and_cancel(tmp_path, monkeypatch):
     assert jobs == {trials[1].id: named}
     told = (tmp_path / "told").read_text().split()
     assert told[:6] == ["jobs", "launch", "--yes", "--detach-run", "--name", named]
-    assert (
-        pathlib.Path(told[6]).read_text()
-        == rendered("skypilot_gpus").partition("# gptjax-")[2].partition(f"{named}.yaml\n")[2].rstrip("\n") + "\n"
-    )
+    assert pathlib.Path(told[6]).read_text() == skypilot.render(made, settings)[f"{named}.yaml"]
 
     status = {"runs": "RUNNING", "back": "RECOVERING", "done": "SUCCEEDED", "failed": "FAILED_SETUP"}
     rows = [{"job_name": f"gptjax-{one}-0123abcd", "status": word} for one, word in status.items()]

@@ -1,6 +1,7 @@
 """Writes every engine's specs of a small sweep beside this file: `python -m tests.launch.golden.make`, from a checkout.
 
-What depends on the machine (its Python, the folder of the checkout) is replaced by names. A change of a golden file is
+What depends on the machine (its Python, the folder of the checkout) and on every config key there is (the trials' ids)
+is replaced by names. A change of a golden file is
 a change of what users' clusters are told: look at it.
 """
 
@@ -58,6 +59,8 @@ def rendered(case: str) -> str:
     made = batch.Batch("question-0123abcd", batch.place(runs, "question"), SWEEP.config, trials, 3, "eval/nll")
     files = engines.engine(engine).render(made, engines.settings(engine, settings))
     text = "".join(f"# {name}\n{content}\n" for name, content in files.items())
+    for number, trial in enumerate(trials):
+        text = text.replace(trial.id, f"trial{number}")
     return text.replace(sys.executable, "PYTHON").replace(os.getcwd(), "/checkout")
 
 
