@@ -15,11 +15,13 @@ from collections.abc import Callable, Mapping
 
 from gptjax.config import BadInput
 from launch.batch import Batch, Place, asked, job_words, plain, train_words
+from launch.job import LAST_S
 from launch.local import log_file
 from launch.sweep import Trial
 from launch.table import State
 
 LARGEST = 1000  # tasks of an array: MaxArraySize is 1001 where nobody changed it
+# With --kill-on-bad-exit=1 the first that leaves has the others ended by SIGTERM, and srun's code is 143, not theirs.
 GRACE_S = 120  # between a claim and the job that is to follow it
 PLAIN = {"partition": "main", "account": "lab", "qos": "high", "time": "12:00:00", "python": "/shared/venv/bin/python"}
 
@@ -99,7 +101,7 @@ def start(s: Settings) -> list[str]:
     return [
         f'{shlex.quote(s.python)} -m launch.job "${{job[@]}}" --again=queued '
         '--job="${SLURM_ARRAY_JOB_ID}_${SLURM_ARRAY_TASK_ID}" -- \\',
-        f"    srun --ntasks={s.nodes * s.tasks_per_node} --kill-on-bad-exit=1 --open-mode=append bash -c '",
+        f"    srun --ntasks={s.nodes * s.tasks_per_node} --kill-on-bad-exit=0 --wait={LAST_S} --open-mode=append bash -c '",
         *(f"        {line}" for line in own),
         '    \' trial "${train[@]}"',
         "code=$?",

@@ -33,6 +33,7 @@ def nodes(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SLURM_CONF", made.conf)
         patch.setenv("PYTHONPATH", os.getcwd())
+        patch.setenv("XLA_FLAGS", os.environ["XLA_FLAGS"].replace("device_count=8", "device_count=1"))
         patch.setitem(controller.LEAST_POLL_S, "slurm", 0.5)
         try:
             yield made.start()
@@ -119,6 +120,13 @@ def test_two_processes_end_bit_exact_whatever_happens(nodes, sweep, tmp_path, un
     if scenario == "nothing":
         undisturbed |= losses(workdir)
     assert losses(workdir) == undisturbed
+
+
+def test_what_every_process_refuses_is_bad_input_and_not_retried(nodes, sweep, tmp_path):
+    file, runs = sweep("[{'batch_tokens': 144}]"), tmp_path / "runs"  # nine rows, for two devices
+    assert run("run", file, runs, "--on=slurm", "--go") == 1
+    _, state = of_trial(runs)
+    assert (state.state, state.why, state.attempt) == ("failed", "bad input", 1)
 
 
 def test_a_sweep_that_loses_a_node_has_the_table_of_one_on_this_machine(nodes, sweep, tmp_path):
