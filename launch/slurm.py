@@ -101,7 +101,8 @@ def start(s: Settings) -> list[str]:
     return [
         f'{shlex.quote(s.python)} -m launch.job "${{job[@]}}" --again=queued '
         '--job="${SLURM_ARRAY_JOB_ID}_${SLURM_ARRAY_TASK_ID}" -- \\',
-        f"    srun --ntasks={s.nodes * s.tasks_per_node} --kill-on-bad-exit=0 --wait={LAST_S} --open-mode=append bash -c '",
+        f"    srun --ntasks={s.nodes * s.tasks_per_node} --kill-on-bad-exit=0 --wait={LAST_S} --open-mode=append "
+        "bash -c '",
         *(f"        {line}" for line in own),
         '    \' trial "${train[@]}"',
         "code=$?",
