@@ -16,6 +16,7 @@ from gptjax.data.shards import progress_line
 from gptjax.evaluation import contamination
 from gptjax.evaluation.contamination import Grams, Overlap
 from gptjax.interop import huggingface
+from gptjax.runs.faults import told_of_storage
 from gptjax.training import checkpoint, source
 from gptjax.training.source import Source
 
@@ -124,7 +125,8 @@ class Seen:
 
 
 def remember(file: pathlib.Path, found: dict) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
     part = file.with_suffix(f".{os.getpid()}")
-    part.write_text(json.dumps(found))
-    part.replace(file)
+    with told_of_storage(str(file)):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        part.write_text(json.dumps(found))
+        part.replace(file)

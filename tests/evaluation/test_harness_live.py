@@ -1,7 +1,6 @@
 """lm-evaluation-harness over our model and over its export with the harness's own `hf` backend, side by side."""
 
 import dataclasses
-import importlib
 import pathlib
 
 import jax
@@ -16,24 +15,15 @@ from gptjax.training import source
 from tests.data.test_tokenizers import folder_of
 from tests.evaluation.harness.make_golden import GOLDEN, MODEL, NAMES, answers, hf, run
 from tests.evaluation.test_harness import offline
+from tests.interop.test_live import libraries
 from tests.tiny import make_config
 
-__all__ = ["offline"]  # a fixture
+__all__ = ["libraries", "offline"]  # fixtures
 pytestmark = [pytest.mark.prove, pytest.mark.filterwarnings("default")]
 TEMPLATE = (
     "{% for message in messages %}<|endoftext|>{{ message.role }}: {{ message.content }}\n{% endfor %}"
     "{% if add_generation_prompt %}<|endoftext|>assistant:{% endif %}"
 )
-
-
-@pytest.fixture(scope="module", autouse=True)
-def libraries():
-    """torch and transformers; without them these tests fail, since nothing else holds what they hold."""
-    for name in ("torch", "transformers"):
-        try:
-            importlib.import_module(name)
-        except ImportError:
-            pytest.fail(f"{name} is missing: pip install 'gptjax[torch]' (make prove does)")
 
 
 @pytest.fixture(scope="module")
