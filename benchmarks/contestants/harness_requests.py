@@ -24,10 +24,15 @@ def words(first: int, n: int) -> str:
 
 
 def requests(kind: str, n: int) -> tuple[Any, list[Instance]]:
-    """The method of the harness's models that answers them, and n of them; a question of `choice` has four."""
+    """The method of the harness's models that answers them, and n of them.
+
+    A question of `choice` and of `shots` has four answers; the latter's context is as long as after a few examples.
+    """
     made: list[tuple[Any, ...]]
     if kind == "choice":
         made = [(words(at // 4, 40), f" {words(at + 999, 4)}") for at in range(n)]
+    elif kind == "shots":
+        made = [(words(at // 4, 120), f" {words(at + 999, 2)}") for at in range(n)]
     elif kind == "cloze":
         made = [(words(at, 50), f" {words(at + 999, 1)}") for at in range(n)]
     elif kind == "rolling":

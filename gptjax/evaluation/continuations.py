@@ -88,11 +88,11 @@ def as_row(number: int, pair: Pair, most: int) -> Row:
     return Row(number, tuple(kept[:-1]), (kept[-1], *following[:-1]), tuple(following), len(kept) < len(context))
 
 
-def bucket(n: int, least: int, halfway: bool) -> int:
+def bucket(n: int, least: int) -> int:
     """The length of the array for n tokens, which n alone decides, so that few programs are compiled: a power of two,
-    or `halfway` between two of them."""
+    or halfway between two of them."""
     power = 1 << max(0, n - 1).bit_length()
-    return max(least, power * 3 // 4 if halfway and n <= power * 3 // 4 else power) if n else 0
+    return max(least, power * 3 // 4 if n <= power * 3 // 4 else power) if n else 0
 
 
 def n_rows(length: int, width: int) -> int:
@@ -107,7 +107,7 @@ def dealt(rows: Sequence[Row], ways: int) -> Iterator[tuple[int, list[Part]]]:
         sharing[row.context or -row.number - 1].append(row)  # without a context there is nothing to share
     by_length: dict[int, Part] = collections.defaultdict(list)
     for shared in sharing.values():
-        by_length[bucket(len(shared[0].context), LEAST["read"], halfway=True)].append(shared)
+        by_length[bucket(len(shared[0].context), LEAST["read"])].append(shared)
     for length, contexts in sorted(by_length.items(), reverse=True):
         n = n_held(length) * ways
         for first in range(0, len(contexts), n):
@@ -130,7 +130,7 @@ def rounds(parts: Sequence[Part], length: int) -> Iterator[tuple[int, dict[int, 
     queues: dict[int, list[list[Row]]] = {}
     for way, part in enumerate(parts):
         for row in (row for shared in part for row in shared):
-            width = bucket(len(row.inputs), LEAST["follow"], halfway=False)
+            width = bucket(len(row.inputs), LEAST["follow"])
             queues.setdefault(width, [[] for _ in parts])[way].append(row)
     for width, queue in sorted(queues.items(), reverse=True):
         n = n_rows(length, width)
