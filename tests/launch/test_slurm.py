@@ -65,12 +65,12 @@ def losses(workdir: pathlib.Path) -> dict[int, list]:
     return {row["step"]: [row["train/nll"], row["data/batch_crc"]] for row in lines if "train/nll" in row}
 
 
-def training(n_processes: int) -> list[int]:
-    """The processes of the trial that is running."""
+def training(workdir: pathlib.Path, n_processes: int) -> list[int]:
+    """The processes of the trial of this directory, once there are so many."""
     found = []
     for entry in pathlib.Path("/proc").iterdir():
         words = cluster.read(f"{entry}/cmdline").split("\0")
-        if entry.name.isdecimal() and words[1:4] == ["-m", "gptjax.cli", "train"]:
+        if entry.name.isdecimal() and words[1:4] == ["-m", "gptjax.cli", "train"] and f"--workdir={workdir}" in words:
             found.append(int(entry.name))
     return found if len(found) == n_processes else []
 
@@ -106,7 +106,7 @@ def test_two_processes_end_bit_exact_whatever_happens(nodes, sweep, tmp_path, un
     elif scenario == "requeue":  # what an administrator or a preemption does
         nodes.call("scontrol", "requeue", state.job)
     elif scenario == "kill_one":
-        launcher.kill(max(training(2)))
+        launcher.kill(max(training(workdir, 2)))
     elif scenario == "kill_job":
         launcher.kill(state.process)
     elif scenario == "node":
