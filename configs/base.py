@@ -22,7 +22,7 @@ def get_config() -> ConfigDict:
     c.keep_every = 0  # a checkpoint of every so many steps is kept for good; 0 = none
     c.sample_every = 0  # steps between lines of samples.jsonl; 0 = only at the end
     c.sample_prompt = "\n"  # text that the samples continue
-    c.sample_tokens = 128  # length of a sample
+    c.sample_tokens = 128  # length of a sample; 0 = none, which saves its compilation
     c.stop_after_s = 0.0  # wall-clock limit in seconds, then save and exit 75; 0 = none
     c.stop_patience = 0  # evaluations without a better stop_metric that end the run; its best one is kept; 0 = none
     c.stop_metric = "eval/nll"  # or eval/bits_per_byte, eval/nll/CORPUS of a mixture

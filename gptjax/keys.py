@@ -216,7 +216,7 @@ CHOICES = {
 AT_LEAST = {  # the smallest value a key takes
     "seed": 0, "n_steps": 1, "batch_tokens": 1, "accumulate": 1,
     "log_every": 1, "eval_every": 0, "eval_tokens": 1, "save_every": 0, "keep_last": 1, "keep_every": 0,
-    "sample_every": 0, "sample_tokens": 1, "stop_after_s": 0, "stop_patience": 0, "stuck_after_s": 0,
+    "sample_every": 0, "sample_tokens": 0, "stop_after_s": 0, "stop_patience": 0, "stuck_after_s": 0,
     "model.vocab_size": 2, "model.context": 1, "model.n_layers": 1, "model.d_model": 1, "model.n_heads": 1,
     "model.n_kv_heads": 1, "model.d_hidden": 1, "model.rope_base": 1, "model.norm_eps": 0, "model.logit_softcap": 0,
     "model.dropout": 0, "model.pad_vocab_to": 1, "model.mup_base_width": 0, "loss.z_weight": 0, "loss.n_chunks": 1,

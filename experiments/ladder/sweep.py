@@ -13,7 +13,7 @@ BASE = {
     "eval_every": 0,
     "eval_tokens": 65_536,
     "save_every": 0,
-    "sample_tokens": 8,
+    "sample_tokens": 0,
     "model.context": 64,
     "model.position": "rope",
     "model.norm": "rms",

@@ -22,7 +22,7 @@ SWEEP = Sweep(
         "model.tied": False,
         "model.scan": False,
         "optim.warmup_steps": 12,
-        "sample_tokens": 8,
+        "sample_tokens": 0,
     },
     cells=product(
         {"model.mup_base_width": [0, BASE_WIDTH]},

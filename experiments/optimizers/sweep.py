@@ -8,7 +8,7 @@ SWEEP = Sweep(
         "n_steps": 150,
         "eval_every": 0,
         "save_every": 0,
-        "sample_tokens": 8,
+        "sample_tokens": 0,
         "model.d_model": 96,
         "model.d_hidden": 384,
         "model.n_layers": 3,

@@ -70,10 +70,11 @@ def describe(cfg: Config, kinds: list[str]) -> str:
     )
 
 
-def epilogue(run: str, prompt: str, latest: dict[str, float], sample: str) -> None:
+def epilogue(run: str, prompt: str, latest: dict[str, float], sample: str | None) -> None:
     """The result, a sample and what to try next."""
     print(f"\nvalidation: {latest['eval/nll']:.4f} nats a token, {latest['eval/bits_per_byte']:.4f} bits a byte")
-    print(f"sample: {prompt}{sample}\n")
+    if sample is not None:
+        print(f"sample: {prompt}{sample}\n")
     print(f"run: {run} (run.json, metrics.jsonl, samples.jsonl, checkpoints/)")
     print("next:")
     print(f"  gptjax generate --from={run} --prompt={shlex.quote(prompt.strip() or 'The')} --samples=3")

@@ -154,7 +154,7 @@ def train(opened: Opened, stop: Stop, clock: Clock) -> int:
         print(f"stopped by {stop.reason} at step {last:,} of {cfg.n_steps:,}, saved;", end=" ")
         print("the same command goes on from there")
         return STOPPED
-    epilogue(workdir, cfg.sample_prompt, screen.latest, log.last_sample)
+    epilogue(workdir, cfg.sample_prompt, screen.latest, log.last_sample if cfg.sample_tokens else None)
     return DONE
 
 

@@ -110,7 +110,7 @@ def look(cfg: Config, step: int, state: TrainState, tools: Tools) -> None:
     if last or best or every(cfg.save_every, step):
         tools.clock("save")
         tools.save(step, state, eval_nll)
-    if last or every(cfg.sample_every, step):
+    if cfg.sample_tokens and (last or every(cfg.sample_every, step)):
         tools.clock("sample")
         tools.sample(step, state.eval_params)
 

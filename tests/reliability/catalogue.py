@@ -46,7 +46,7 @@ KEYS = [  # an override of the tiny config, what is said of it
     ("keep_last=0", "keep_last=0: must be at least 1"),
     ("save_every=-1", "save_every=-1: must be at least 0"),
     ("log_every=0", "log_every=0: must be at least 1"),
-    ("sample_tokens=0", "sample_tokens=0: must be at least 1"),
+    ("sample_tokens=-1", "sample_tokens=-1: must be at least 0"),
     ("sample_prompt=", "sample_prompt: is empty"),
     ("stop_after_s=nan", "stop_after_s=nan: must be a finite number"),
     ("stop_after_s=-1", "stop_after_s=-1.0: must be at least 0"),

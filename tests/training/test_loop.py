@@ -84,6 +84,12 @@ def test_the_story_of_a_run():
     ]
 
 
+def test_a_run_without_samples_draws_none():
+    story = Story()
+    run(story, "sample_tokens=0")
+    assert not [told for told in story.told if told.startswith("sample")]
+
+
 def test_the_clock_hears_what_the_loop_does():
     story, one = Story(), ["data", "step"]
     run(story)
