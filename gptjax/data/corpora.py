@@ -4,6 +4,7 @@
 `text:GLOB[:FIELD]` (text_files.py). Each gives its documents as `Piece`s, one at a time.
 """
 
+import bisect
 import difflib
 import functools
 import hashlib
@@ -137,8 +138,7 @@ class Synthetic(Corpus):
             word, text = int(256 * number()), []
             for _ in range(200):
                 text.append(spelled[word])
-                draw = number()
-                word = followers[word][sum(draw >= bound for bound in (1 / 2, 3 / 4, 7 / 8))]
+                word = followers[word][bisect.bisect((1 / 2, 3 / 4, 7 / 8), number())]
             yield Piece(f"{split}/{index}", " ".join(text) + ".\n", True)
 
 

@@ -11,11 +11,11 @@ from gptjax import cli
 from gptjax.data.templates import Form, Message
 from gptjax.model import gpt
 from gptjax.training import loss, source
-from tests.commands.test_train import command, lines, on_one_device
+from tests.commands.test_train import lines, on_one_device
 from tests.data.test_packing import FILLS, make, store
 from tests.tiny import make_config
 
-__all__ = ["command", "store"]  # fixtures
+__all__ = ["store"]  # a fixture
 TEMPLATE = "{% for message in messages %}{{ message.role[0] }}: {{ message.content }}\n{% endfor %}"
 
 

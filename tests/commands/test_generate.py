@@ -4,25 +4,14 @@ import pytest
 
 from gptjax import cli
 from gptjax.commands import generate
-from tests.commands.test_train import TINY, on_one_device
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    """A run of twelve steps."""
-    folder = tmp_path_factory.mktemp("runs")
-    keys = TINY | {"eval_every": "0", "sample_tokens": "1", "data.cache": str(folder / "cache")}
-    flags = [f"--config.{key}={value}" for key, value in keys.items()]
-    assert on_one_device(["train", "--config=configs/base.py", f"--workdir={folder}/run", *flags]) == 0
-    return folder / "run"
 
 
 @pytest.fixture
-def written(run, capsys):
+def written(finished, capsys):
     """What the command prints with some flags."""
 
     def write(*flags, prompt="the "):
-        assert cli.main(["generate", f"--from={run}", f"--prompt={prompt}", "--max_tokens=20", *flags]) == 0
+        assert cli.main(["generate", f"--from={finished}", f"--prompt={prompt}", "--max_tokens=20", *flags]) == 0
         return capsys.readouterr().out
 
     capsys.readouterr()

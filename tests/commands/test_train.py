@@ -35,19 +35,6 @@ TINY = {
 }
 
 
-@pytest.fixture(scope="session")
-def command(tmp_path_factory):
-    """The arguments of a tiny run in a directory, with some keys changed ("__" for the dot)."""
-    cache = tmp_path_factory.mktemp("cache")
-
-    def make(workdir, **changes):
-        keys = TINY | {"data.cache": str(cache)} | {key.replace("__", "."): value for key, value in changes.items()}
-        flags = [f"--config.{key}={value}" for key, value in keys.items()]
-        return ["train", "--config=configs/base.py", f"--workdir={workdir}", *flags]
-
-    return make
-
-
 def on_one_device(words):
     """The command's exit code, on the first of the virtual devices, where small steps are several times faster."""
     with pytest.MonkeyPatch.context() as patch:
@@ -59,13 +46,6 @@ def lines(workdir, key="train/nll"):
     """{step: value} of a metric, later lines winning."""
     rows = [json.loads(line) for line in (pathlib.Path(workdir) / "metrics.jsonl").read_text().splitlines()]
     return {row["step"]: row[key] for row in rows if key in row}
-
-
-@pytest.fixture(scope="session")
-def finished(tmp_path_factory, command):
-    workdir = tmp_path_factory.mktemp("runs") / "finished"
-    assert on_one_device(command(workdir)) == 0
-    return workdir
 
 
 def test_a_run_leaves_its_record(finished):

@@ -1,5 +1,6 @@
 """Whole runs that train a part, stop early, or learn from pairs, and what opens them."""
 
+import functools
 import json
 import pathlib
 
@@ -11,10 +12,9 @@ from gptjax import cli, tree
 from gptjax.commands import train
 from gptjax.model import adapters
 from gptjax.training import source
-from tests.commands.test_train import command, finished, lines, on_one_device
+from tests.commands.test_train import lines, on_one_device
 from tests.interop.folders import logits
 
-__all__ = ["command", "finished"]  # fixtures
 LORA = {"lora__rank": 2, "lora__matrices": "blocks/(attn/w_[qv]|mlp/.*)", "optim__peak_lr": 1e-2, "n_steps": 8}
 FLAT = {"optim__schedule": "constant", "optim__weight_decay": 0}
 
@@ -45,16 +45,12 @@ def test_adapters_learn_beside_weights_that_keep_their_bits(adapted, finished):
     assert moved == {"blocks/attn/w_q", "blocks/attn/w_v", "blocks/mlp/w_in", "blocks/mlp/w_out"}
 
 
-def test_the_first_line_says_what_is_trained(command, finished, tmp_path, capsys):
-    assert on_one_device(command(tmp_path / "run", init_from=finished, **LORA | {"n_steps": 3})) == 0
+def test_a_run_of_adapters_says_what_it_trains_and_goes_on_bit_for_bit(adapted, command, finished, tmp_path, capsys):
     n = 2 * 2 * (2 * (32 + 32) + 2 * (32 + 64))
-    assert f"parameters, {n:,} (" in capsys.readouterr().out.splitlines()[0]
-
-
-def test_a_run_of_adapters_goes_on_bit_for_bit(adapted, command, finished, tmp_path):
     for n_steps in (3, 8):
         keys = LORA | FLAT | {"n_steps": n_steps}
         assert on_one_device(command(tmp_path / "run", init_from=finished, **keys)) == 0
+        assert f"parameters, {n:,} (" in capsys.readouterr().out.splitlines()[0]
     assert lines(tmp_path / "run") == lines(adapted)
     equal(source.open_adapters(str(tmp_path / "run")).params, source.open_adapters(str(adapted)).params)
 
@@ -138,34 +134,48 @@ def test_more_patience_goes_on(stopped, command, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def preferred(tmp_path_factory):
+def preferred(tmp_path_factory, finished):
     """60 pairs: of two answers to the same prompt the one of vowels is chosen."""
     rng, file = np.random.default_rng(0), tmp_path_factory.mktemp("pairs") / "a.jsonl"
     word = lambda letters: "".join(rng.choice(list(letters), 6))
     rows = [{"prompt": word("xyz"), "chosen": word("aeiou"), "rejected": word("bcdfg")} for _ in range(60)]
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return {"data__corpora": f"preferences:{file}", "eval_every": 0, "batch_tokens": 256, "n_steps": 12} | FLAT
+    keys = {"eval_every": 0, "batch_tokens": 256, "n_steps": 12, "optim__peak_lr": 1e-2, "dpo__beta": 0.5}
+    return FLAT | keys | {"data__corpora": f"preferences:{file}", "init_from": finished}
 
 
-@pytest.mark.parametrize("ways", [{}, {"lora__rank": 2}], ids=["all", "adapters"])
-def test_preferences_are_learned_and_carry_over_to_pairs_held_out(ways, preferred, command, finished, tmp_path, capsys):
-    keys = preferred | ways | {"optim__peak_lr": 1e-2, "init_from": finished, "dpo__beta": 0.5, "model__context": 64}
-    assert on_one_device(command(tmp_path / "run", **keys)) == 0
-    loss, margin = (lines(tmp_path / "run", f"train/dpo_{name}") for name in ("loss", "margin"))
+WAYS = {"all": {}, "adapters": {"lora__rank": 2}}
+
+
+@pytest.fixture(scope="module")
+def learned(tmp_path_factory, command, preferred):
+    """The run of the pairs that trains all weights, or adapters."""
+
+    @functools.cache
+    def run(ways: str) -> pathlib.Path:
+        workdir = tmp_path_factory.mktemp("runs") / ways
+        assert on_one_device(command(workdir, **preferred | WAYS[ways])) == 0
+        return workdir
+
+    return run
+
+
+@pytest.mark.parametrize("ways", WAYS)
+def test_preferences_are_learned_and_carry_over_to_pairs_held_out(ways, learned, finished):
+    run = learned(ways)
+    loss, margin = (lines(run, f"train/dpo_{name}") for name in ("loss", "margin"))
     assert loss[0] == pytest.approx(np.log(2), abs=1e-4) and margin[0] == pytest.approx(0, abs=1e-3)
     assert loss[11] < 0.55 and margin[11] > 0.3
-    assert lines(tmp_path / "run", "eval/dpo_accuracy")[12] == 1 > lines(tmp_path / "run", "eval/dpo_loss")[12]
-    assert "54 pairs" in capsys.readouterr().out
-    opened = source.open_run(str(tmp_path / "run"))
+    assert lines(run, "eval/dpo_accuracy")[12] == 1 > lines(run, "eval/dpo_loss")[12]
+    opened = source.open_run(str(run))
     assert tree.named(opened.params).keys() == tree.named(source.open_run(str(finished)).params).keys()
 
 
-def test_a_run_of_pairs_goes_on_bit_for_bit(preferred, command, finished, tmp_path):
-    keys = preferred | {"init_from": finished, "optim__peak_lr": 1e-3, "save_every": 2}
-    assert on_one_device(command(tmp_path / "whole", **keys | {"n_steps": 6})) == 0
-    for n_steps in (3, 6):
-        assert on_one_device(command(tmp_path / "parts", **keys | {"n_steps": n_steps})) == 0
+def test_a_run_of_pairs_goes_on_bit_for_bit(preferred, learned, command, tmp_path, capsys):
+    for n_steps in (5, 12):
+        assert on_one_device(command(tmp_path / "parts", **preferred | {"n_steps": n_steps})) == 0
+        assert "54 pairs" in capsys.readouterr().out
     for key in ("train/nll", "train/dpo_loss", "data/batch_crc"):
-        assert lines(tmp_path / "whole", key) == lines(tmp_path / "parts", key)
-    kept = pathlib.Path(tmp_path / "parts/checkpoints")
-    assert {p.name for p in kept.iterdir() if p.is_dir()} >= {"6"}
+        assert lines(learned("all"), key) == lines(tmp_path / "parts", key)
+    kept = tmp_path / "parts/checkpoints"
+    assert {p.name for p in kept.iterdir() if p.is_dir()} >= {"12"}

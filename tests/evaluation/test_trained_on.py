@@ -6,7 +6,8 @@ import pytest
 
 from gptjax.evaluation import contamination, trained_on
 from gptjax.training import source
-from tests.commands.test_train import command, on_one_device
+from tests.commands.conftest import command
+from tests.commands.test_train import on_one_device
 from tests.evaluation.harness.make_golden import MODEL
 
 __all__ = ["command"]  # a fixture

@@ -74,7 +74,7 @@ def wait_until(true, within_s: float = 300) -> None:
     deadline = time.monotonic() + within_s
     while not true():
         assert time.monotonic() < deadline, "it did not come to pass"
-        time.sleep(0.005)
+        time.sleep(0.02)
 
 
 def kill(process: int) -> None:

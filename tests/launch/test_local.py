@@ -105,6 +105,7 @@ def test_two_launchers_share_a_sweep_and_its_slots(runs, tmp_path):
     with started(file, runs) as one, started(file, runs) as other:
         while one.poll() is None or other.poll() is None:
             most = max(most, sum("trainer.py" in words and "launch.job" not in words for words in alive(runs).values()))
+            time.sleep(0.02)  # a trial is there for 0.1 s
         assert one.returncode == other.returncode == 0
     check(runs, 8)
     assert most <= 2
