@@ -1,21 +1,22 @@
-"""Bodies of held-out functions: gptjax evaluate --from=runs/code --tasks=experiments/code/task.py"""
+"""Bodies of functions of the test half: gptjax evaluate --from=runs/code --tasks=experiments/code/task.py
+
+All was chosen on the development half (development.py).
+"""
 
 import collections
 import functools
 import re
 from collections.abc import Sequence
 
+from experiments import halves
 from experiments.code.examples import examples
+from experiments.nearest import Nearest
 from experiments.ngrams import NGrams
 from gptjax.evaluation.task import Question, Task
 
 PIECE = re.compile(r"\w+|\s+|[^\w\s]")
 MOST_PIECES = 120  # of the n-grams' body
 END = ("",)
-
-
-def questions() -> list[Question]:
-    return [Question(prompt, (body,)) for prompt, body in examples("valid")]
 
 
 def most_frequent(asked: Sequence[Question]) -> list[str]:
@@ -36,12 +37,27 @@ def pieces() -> NGrams:
     return NGrams(5, 2**16, ((*PIECE.findall(prompt + body), *END) for prompt, body in examples("train")))
 
 
-TASK = Task(
-    name="code",
-    kind="generate",
-    questions=questions,
-    metrics=("edit_similarity", "first_line_exact_match"),
-    max_tokens=128,
-    stops=("\ndef ", "\nclass ", "\n@", "\n#", "\nif ", "\n\n\n"),
-    baselines={"most_frequent": most_frequent, "ngram": ngram},
-)
+def nearest(asked: Sequence[Question]) -> list[str]:
+    """The body of the training function whose head and docstring are most like this one's."""
+    return [examples("train")[heads().of(question.prompt)[0]][1] for question in asked]
+
+
+@functools.cache
+def heads() -> Nearest:
+    return Nearest([prompt for prompt, _ in examples("train")])
+
+
+def made(split: str) -> Task:
+    """The task on one half: "valid" to choose by, "test" to judge by."""
+    return Task(
+        name=halves.title("code", split),
+        kind="generate",
+        questions=lambda: [Question(prompt, (body,)) for prompt, body in examples(split)],
+        metrics=("edit_similarity", "first_line_exact_match"),
+        max_tokens=128,
+        stops=("\ndef ", "\nclass ", "\n@", "\n#", "\nif ", "\n\n\n"),
+        baselines={"ngram": ngram, "nearest": nearest, "most_frequent": most_frequent},
+    )
+
+
+TASK = made(halves.TEST)
