@@ -14,12 +14,12 @@ from configs import base
 def get_config() -> ConfigDict:
     c = base.get_config()
     c.name = "small"
-    c.n_steps = 500
+    c.n_steps = 2000
     c.batch_tokens = 2048
     c.log_every = 10
     c.eval_every = 250
     c.eval_tokens = 32_768
-    c.save_every = 250
+    c.save_every = 500
     c.sample_prompt = "def "
     c.sample_tokens = 64
     c.tokenizer.name = "bpe"
@@ -38,7 +38,7 @@ def get_config() -> ConfigDict:
         bias=False,
         qk_norm=True,
     )
-    c.optim.update(name="muon", peak_lr=1e-2, schedule="linear", warmup_steps=20, final_lr_fraction=0.0)
+    c.optim.update(name="muon", peak_lr=1e-2, schedule="wsd", decay_fraction=0.5, warmup_steps=20, final_lr_fraction=0.0)
     return c
 
 
@@ -47,4 +47,5 @@ def tuned() -> ConfigDict:
     c = get_config()
     c.init_from = "runs/base"
     c.tokenizer.path = "runs/base/tokenizer"
+    c.optim.schedule = "linear"
     return c
