@@ -2,8 +2,8 @@
 
 gptjax train --config=configs/small.py --workdir=runs/base        (what `make base` runs)
 
-Hardware: 2 CPU cores. Wall time: 16.5 min beside much other work, 4.5 min of CPU time.
-Final loss: 3.68 nats a token, 1.79 bits a byte, on held-out files (Python 3.11.7; other Pythons have other text).
+Hardware: 2 CPU cores. Wall time: 25 min beside much other work, 17.2 min of CPU time.
+Final loss: 2.76 nats a token, 1.34 bits a byte, on held-out files (Python 3.11.7; other Pythons have other text).
 """
 
 from ml_collections import ConfigDict

@@ -3,4 +3,4 @@
 from experiments import halves
 from experiments.code.task import made
 
-TASK = made(halves.VALID)
+TASKS = made(halves.VALID)

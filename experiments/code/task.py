@@ -1,6 +1,7 @@
 """Bodies of functions of the test half: gptjax evaluate --from=runs/code --tasks=experiments/code/task.py
 
-All was chosen on the development half (development.py).
+`code` asks what the model writes, `code_foreseen` how well it foresees the body, in bits a byte. All was chosen on the
+development half (development.py).
 """
 
 import collections
@@ -8,15 +9,18 @@ import functools
 import re
 from collections.abc import Sequence
 
-from experiments import halves
+from experiments import halves, ngrams
 from experiments.code.examples import examples
 from experiments.nearest import Nearest
 from experiments.ngrams import NGrams
 from gptjax.evaluation.task import Question, Task
 
 PIECE = re.compile(r"\w+|\s+|[^\w\s]")
-MOST_PIECES = 120  # of the n-grams' body
+MOST_TOKENS = 40  # of the model's body
+MOST_PIECES = 45  # of the n-grams' body
 END = ("",)
+ORDER = 6  # characters
+SHARE = 0.2  # of `lookup` that goes by the function's head and the most similar training function
 
 
 def most_frequent(asked: Sequence[Question]) -> list[str]:
@@ -47,17 +51,46 @@ def heads() -> Nearest:
     return Nearest([prompt for prompt, _ in examples("train")])
 
 
-def made(split: str) -> Task:
-    """The task on one half: "valid" to choose by, "test" to judge by."""
-    return Task(
-        name=halves.title("code", split),
-        kind="generate",
-        questions=lambda: [Question(prompt, (body,)) for prompt, body in examples(split)],
-        metrics=("edit_similarity", "first_line_exact_match"),
-        max_tokens=128,
-        stops=("\ndef ", "\nclass ", "\n@", "\n#", "\nif ", "\n\n\n"),
-        baselines={"ngram": ngram, "nearest": nearest, "most_frequent": most_frequent},
+def foreseen(asked: Sequence[Question]) -> list[float]:
+    """The log-probability of each body by 6-grams of characters."""
+    return [-characters().nats(question.prompt, question.answers[0]) for question in asked]
+
+
+def lookup(asked: Sequence[Question]) -> list[float]:
+    """By those mixed with 6-grams of the function's head and docstring (copy) and the most similar body."""
+    found = []
+    for question, body in zip(asked, nearest(asked), strict=True):
+        shares = [(1 - SHARE, characters()), (SHARE, NGrams(ORDER, 256, [question.prompt, body]))]
+        found.append(-ngrams.nats(shares, question.prompt, question.answers[0]))
+    return found
+
+
+@functools.cache
+def characters() -> NGrams:
+    return NGrams(ORDER, 256, [prompt + body for prompt, body in examples("train")])
+
+
+def made(split: str) -> tuple[Task, ...]:
+    """The tasks on one half: "valid" to choose by, "test" to judge by."""
+    questions = lambda: [Question(prompt, (body,)) for prompt, body in examples(split)]
+    return (
+        Task(
+            name=halves.title("code", split),
+            kind="generate",
+            questions=questions,
+            metrics=("edit_similarity", "first_line_exact_match"),
+            max_tokens=MOST_TOKENS,
+            stops=("\ndef ", "\nclass ", "\n@", "\n#", "\nif ", "\n\n\n"),
+            baselines={"ngram": ngram, "nearest": nearest, "most_frequent": most_frequent},
+        ),
+        Task(
+            name=halves.title("code_foreseen", split),
+            kind="cloze",
+            questions=questions,
+            metrics=("bits_per_byte",),
+            baselines={"lookup": lookup, "ngram": foreseen},
+        ),
     )
 
 
-TASK = made(halves.TEST)
+TASKS = made(halves.TEST)

@@ -14,7 +14,7 @@ from configs import small
 def get_config() -> ConfigDict:
     c = small.tuned()
     c.name = "dialogue"
-    c.n_steps = 120
+    c.n_steps = 80
     c.batch_tokens = 2048
     c.eval_every = 40
     c.eval_tokens = 8192

@@ -18,7 +18,7 @@ from gptjax.evaluation.task import Question, Task
 
 ORDER = 6  # characters
 N_CHOICES = 10
-N_NEAREST = 3  # training conversations whose answers `lookup` expects to come again
+N_NEAREST = 5  # training conversations whose answers `lookup` expects to come again
 SHARE = 0.3  # of `lookup` that goes by those
 
 

@@ -14,7 +14,7 @@ from configs import small
 def get_config() -> ConfigDict:
     c = small.tuned()
     c.name = "stories"
-    c.n_steps = 200
+    c.n_steps = 400
     c.batch_tokens = 2048
     c.eval_every = 100
     c.eval_tokens = 8192
