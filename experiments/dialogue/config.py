@@ -2,8 +2,8 @@
 
 gptjax train --config=experiments/dialogue/config.py --workdir=runs/dialogue
 
-Starts from `make base`. Hardware: 2 CPU cores. Wall time: 93 s beside other work, 72 s of CPU time.
-Final loss: 3.65 nats a token of the answers (3.62 at step 80).
+Starts from `make base`. Hardware: 2 CPU cores. Wall time: 71 s beside other work, 47 s of CPU time.
+Final loss: 2.99 nats a token of the answers.
 """
 
 from ml_collections import ConfigDict
