@@ -38,7 +38,9 @@ def get_config() -> ConfigDict:
         bias=False,
         qk_norm=True,
     )
-    c.optim.update(name="muon", peak_lr=1e-2, schedule="wsd", decay_fraction=0.5, warmup_steps=20, final_lr_fraction=0.0)
+    c.optim.update(
+        name="muon", peak_lr=1e-2, schedule="wsd", decay_fraction=0.5, warmup_steps=20, final_lr_fraction=0.0
+    )
     return c
 
 
