@@ -1,7 +1,8 @@
 """The functions of the Python library that have a docstring: what `summaries` and `code` are made of.
 
 A function is held out where its file is: the corpus `python` holds out whole packages, and the base model has read none
-of them. Of those, `held_out` keeps the functions that share no run of words with anything that was trained on.
+of them. Of those, `held_out` keeps the functions that share no run of words with anything that was trained on, and
+`pairs` divides them by the hash of the prompt's words.
 """
 
 import ast
@@ -10,7 +11,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from experiments import leaks
+from experiments import halves, leaks
 from gptjax.data import corpora
 
 INDENT = "    "
@@ -52,13 +53,14 @@ def held_out() -> list[Function]:
 
 
 def pairs(split: str, wanted: Callable[[Function], bool], pair: Callable[[Function], Pair]) -> list[Pair]:
-    """Prompts and answers to train on ("train"), or to judge by ("valid"): each prompt once, and none of those that
-    are trained on, whatever stands between the words. What is asked shares no run of words with a pair of those."""
+    """Prompts and answers to train on ("train"), to choose by ("valid") or to judge by ("test"): each prompt once, and
+    none of those that are trained on, whatever stands between the words. What is asked shares no run of words with a
+    pair of those."""
     train = {words(prompt): (prompt, answer) for prompt, answer in map(pair, filter(wanted, of_split("train")))}
     if split == "train":
         return list(train.values())
-    valid = {words(prompt): (prompt, answer) for prompt, answer in map(pair, filter(wanted, held_out()))}
-    asked = [found for key, found in valid.items() if key not in train]
+    others = {words(prompt): (prompt, answer) for prompt, answer in map(pair, filter(wanted, held_out()))}
+    asked = [found for key, found in others.items() if key not in train and halves.half(key) == split]
     return leaks.unseen(asked, ["\n".join(found) for found in asked], map("\n".join, train.values()))
 
 

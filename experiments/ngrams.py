@@ -5,7 +5,7 @@ leaves more to the shorter context. Below the shortest all symbols are alike.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Generic, TypeVar
 
 Symbols = TypeVar("Symbols", str, tuple[str, ...])  # one symbol is such a sequence too, of length 1
@@ -39,12 +39,7 @@ class NGrams(Generic[Symbols]):
 
     def nats(self, context: Symbols, text: Symbols) -> float:
         """Of a text behind a context: minus its log-probability."""
-        total, known = 0.0, context
-        for at in range(len(text)):
-            symbol = text[at : at + 1]
-            total -= math.log(self.probability(known, symbol))
-            known = (known + symbol)[-self.order :]
-        return total
+        return nats([(1.0, self)], context, text)
 
     def greedy(self, context: Symbols, n: int, end: Symbols) -> Symbols:
         """What most often followed the longest context that is known, again and again, up to `end`."""
@@ -59,3 +54,14 @@ class NGrams(Generic[Symbols]):
                 break
             known = known + symbol
         return known[len(context) :]
+
+
+def nats(shares: Sequence[tuple[float, NGrams[Symbols]]], context: Symbols, text: Symbols) -> float:
+    """Of a text behind a context, minus its log-probability by several models, each with its share of 1."""
+    total, known = 0.0, context
+    longest = max(model.order for _, model in shares)
+    for at in range(len(text)):
+        symbol = text[at : at + 1]
+        total -= math.log(sum(share * model.probability(known, symbol) for share, model in shares))
+        known = (known + symbol)[-longest:]
+    return total

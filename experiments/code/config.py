@@ -2,8 +2,8 @@
 
 gptjax train --config=experiments/code/config.py --workdir=runs/code
 
-Starts from `make base`. Hardware: 2 CPU cores. Wall time: 313 s beside other work, 192 s of CPU time.
-Final loss: 3.22 nats a token of the answers.
+Starts from `make base`. Hardware: 2 CPU cores. Wall time: 313 s beside other work, 213 s of CPU time.
+Final loss: 2.35 nats a token of the answers (2.33 at step 200).
 """
 
 from ml_collections import ConfigDict

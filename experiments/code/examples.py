@@ -7,7 +7,7 @@ LONGEST = 400  # characters of head and docstring, and of a body: together they 
 
 
 def examples(split: str) -> list[tuple[str, str]]:
-    """Pairs to train on ("train") and to judge by ("valid")."""
+    """Pairs to train on ("train"), to choose by ("valid") and to judge by ("test")."""
     return functions.pairs(split, wanted, lambda function: (function.documented, f"\n{function.body}\n"))
 
 

@@ -1,21 +1,26 @@
-"""Bodies of held-out functions: gptjax evaluate --from=runs/code --tasks=experiments/code/task.py"""
+"""Bodies of functions of the test half: gptjax evaluate --from=runs/code --tasks=experiments/code/task.py
+
+`code` asks what the model writes, `code_foreseen` how well it foresees the body, in bits a byte. All was chosen on the
+development half (development.py).
+"""
 
 import collections
 import functools
 import re
 from collections.abc import Sequence
 
+from experiments import halves, ngrams
 from experiments.code.examples import examples
+from experiments.nearest import Nearest
 from experiments.ngrams import NGrams
 from gptjax.evaluation.task import Question, Task
 
 PIECE = re.compile(r"\w+|\s+|[^\w\s]")
-MOST_PIECES = 120  # of the n-grams' body
+MOST_TOKENS = 40  # of the model's body
+MOST_PIECES = 45  # of the n-grams' body
 END = ("",)
-
-
-def questions() -> list[Question]:
-    return [Question(prompt, (body,)) for prompt, body in examples("valid")]
+ORDER = 6  # characters
+SHARE = 0.2  # of `lookup` that goes by the function's head and the most similar training function
 
 
 def most_frequent(asked: Sequence[Question]) -> list[str]:
@@ -36,12 +41,56 @@ def pieces() -> NGrams:
     return NGrams(5, 2**16, ((*PIECE.findall(prompt + body), *END) for prompt, body in examples("train")))
 
 
-TASK = Task(
-    name="code",
-    kind="generate",
-    questions=questions,
-    metrics=("edit_similarity", "first_line_exact_match"),
-    max_tokens=128,
-    stops=("\ndef ", "\nclass ", "\n@", "\n#", "\nif ", "\n\n\n"),
-    baselines={"most_frequent": most_frequent, "ngram": ngram},
-)
+def nearest(asked: Sequence[Question]) -> list[str]:
+    """The body of the training function whose head and docstring are most like this one's."""
+    return [examples("train")[heads().of(question.prompt)[0]][1] for question in asked]
+
+
+@functools.cache
+def heads() -> Nearest:
+    return Nearest([prompt for prompt, _ in examples("train")])
+
+
+def foreseen(asked: Sequence[Question]) -> list[float]:
+    """The log-probability of each body by 6-grams of characters."""
+    return [-characters().nats(question.prompt, question.answers[0]) for question in asked]
+
+
+def lookup(asked: Sequence[Question]) -> list[float]:
+    """By those mixed with 6-grams of the function's head and docstring (copy) and the most similar body."""
+    found = []
+    for question, body in zip(asked, nearest(asked), strict=True):
+        shares = [(1 - SHARE, characters()), (SHARE, NGrams(ORDER, 256, [question.prompt, body]))]
+        found.append(-ngrams.nats(shares, question.prompt, question.answers[0]))
+    return found
+
+
+@functools.cache
+def characters() -> NGrams:
+    return NGrams(ORDER, 256, [prompt + body for prompt, body in examples("train")])
+
+
+def made(split: str) -> tuple[Task, ...]:
+    """The tasks on one half: "valid" to choose by, "test" to judge by."""
+    questions = lambda: [Question(prompt, (body,)) for prompt, body in examples(split)]
+    return (
+        Task(
+            name=halves.title("code", split),
+            kind="generate",
+            questions=questions,
+            metrics=("edit_similarity", "first_line_exact_match"),
+            max_tokens=MOST_TOKENS,
+            stops=("\ndef ", "\nclass ", "\n@", "\n#", "\nif ", "\n\n\n"),
+            baselines={"ngram": ngram, "nearest": nearest, "most_frequent": most_frequent},
+        ),
+        Task(
+            name=halves.title("code_foreseen", split),
+            kind="cloze",
+            questions=questions,
+            metrics=("bits_per_byte",),
+            baselines={"lookup": lookup, "ngram": foreseen},
+        ),
+    )
+
+
+TASKS = made(halves.TEST)

@@ -1,44 +1,44 @@
 """Small talk of the package `chatterbot-corpus` (English), as dialogs: pip install 'gptjax[tasks]'.
 
-One opening in five is held out, by the hash of its words, with every conversation that begins so. Of those, the ones
-that share 13 words in a row with a training conversation are not asked.
+By the hash of its words one opening in ten is held out to choose by ("valid") and one to judge by ("test"), with every
+conversation that begins so. Of those, the ones that share 13 words in a row with a training conversation are not asked.
 """
 
 import functools
-import hashlib
 import importlib.util
 import pathlib
 from collections.abc import Iterator
 
-from experiments import leaks
+from experiments import halves, leaks
 from gptjax.config import BadInput
 
-SHARE = 5  # one opening in so many is held out
+SPLITS = (halves.VALID, halves.TEST, *["train"] * 8)  # of the tenths
+LONGEST = 400  # characters of an answer that is asked for: with its opening they fit a context of 256 tokens
 
 
 def examples(split: str) -> Iterator[list[dict[str, str]]]:
     """Conversations whose user begins and whose assistant has the last word."""
     for said in conversations():
-        if is_held_out(said[0]) == (split == "valid"):
+        if split_of(said[0]) == split:
             roles = ("user", "assistant") * (len(said) // 2)
             yield [{"role": role, "content": text} for role, text in zip(roles, said, strict=False)]
 
 
 @functools.cache
-def asked() -> list[tuple[str, tuple[str, ...]]]:
-    """(opening, every answer that the corpus has for it) of the held-out conversations."""
+def asked(split: str) -> list[tuple[str, tuple[str, ...]]]:
+    """(opening, every answer that the corpus has for it) of a half's conversations."""
     answers: dict[str, list[str]] = {}
     for said in conversations():
-        if is_held_out(said[0]):
+        if split_of(said[0]) == split and len(said[1]) <= LONGEST:
             answers.setdefault(said[0], []).append(said[1])
     found = [(opening, tuple(dict.fromkeys(given))) for opening, given in answers.items()]
     texts = [f"{opening}\n{given[0]}" for opening, given in found]
-    return leaks.unseen(found, texts, ("\n".join(said) for said in conversations() if not is_held_out(said[0])))
+    return leaks.unseen(found, texts, ("\n".join(said) for said in conversations() if split_of(said[0]) == "train"))
 
 
-def is_held_out(opening: str) -> bool:
+def split_of(opening: str) -> str:
     words = " ".join(leaks.WORD.findall(opening.lower()))
-    return int.from_bytes(hashlib.sha256(words.encode()).digest()) % SHARE == 0
+    return SPLITS[halves.hash_of(words) % len(SPLITS)]
 
 
 @functools.cache

@@ -14,6 +14,7 @@ from experiments.dialogue import config as dialogue
 def get_config() -> ConfigDict:
     c = dialogue.get_config()
     c.name = "fill"
+    c.n_steps = 120
     c.log_every = 5
     c.eval_every = 10
     c.optim.update(schedule="constant", warmup_steps=0)  # so that a loss does not depend on how long the run will be

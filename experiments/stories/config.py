@@ -2,8 +2,8 @@
 
 gptjax train --config=experiments/stories/config.py --workdir=runs/stories
 
-Starts from `make base`. Hardware: 2 CPU cores. Wall time: 155 s beside other work, 112 s of CPU time.
-Final loss: 3.14 nats a token, 2.23 bits a byte.
+Starts from `make base`. Hardware: 2 CPU cores. Wall time: 318 s beside other work, 217 s of CPU time.
+Final loss: 2.79 nats a token, 1.98 bits a byte.
 """
 
 from ml_collections import ConfigDict
@@ -14,7 +14,7 @@ from configs import small
 def get_config() -> ConfigDict:
     c = small.tuned()
     c.name = "stories"
-    c.n_steps = 200
+    c.n_steps = 400
     c.batch_tokens = 2048
     c.eval_every = 100
     c.eval_tokens = 8192

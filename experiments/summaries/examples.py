@@ -7,7 +7,7 @@ LONGEST = 420  # characters of a body that are shown, in whole lines: with all e
 
 
 def examples(split: str) -> list[tuple[str, str]]:
-    """Pairs to train on ("train") and to judge by ("valid")."""
+    """Pairs to train on ("train"), to choose by ("valid") and to judge by ("test")."""
     return functions.pairs(split, wanted, lambda function: (prompt(function), function.summary))
 
 

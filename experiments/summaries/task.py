@@ -1,15 +1,17 @@
-"""Summaries of held-out functions: gptjax evaluate --from=runs/summaries --tasks=experiments/summaries/task.py"""
+"""Summaries of functions of the test half: gptjax evaluate --from=runs/summaries --tasks=experiments/summaries/task.py
+
+All was chosen on the development half (development.py).
+"""
 
 import collections
+import functools
 import re
 from collections.abc import Sequence
 
+from experiments import halves
+from experiments.nearest import Nearest
 from experiments.summaries.examples import examples
 from gptjax.evaluation.task import Question, Task
-
-
-def questions() -> list[Question]:
-    return [Question(prompt, (summary,)) for prompt, summary in examples("valid")]
 
 
 def name(asked: Sequence[Question]) -> list[str]:
@@ -29,12 +31,27 @@ def most_frequent(asked: Sequence[Question]) -> list[str]:
     return [best] * len(asked)
 
 
-TASK = Task(
-    name="summaries",
-    kind="generate",
-    questions=questions,
-    metrics=("chrf", "rougeL"),
-    max_tokens=40,
-    stops=("\n", '"""'),
-    baselines={"name": name, "most_frequent": most_frequent},
-)
+def nearest(asked: Sequence[Question]) -> list[str]:
+    """The first line of the training function whose source is most like this one."""
+    return [examples("train")[functions_read().of(question.prompt)[0]][1] for question in asked]
+
+
+@functools.cache
+def functions_read() -> Nearest:
+    return Nearest([prompt for prompt, _ in examples("train")])
+
+
+def made(split: str) -> Task:
+    """The task on one half: "valid" to choose by, "test" to judge by."""
+    return Task(
+        name=halves.title("summaries", split),
+        kind="generate",
+        questions=lambda: [Question(prompt, (summary,)) for prompt, summary in examples(split)],
+        metrics=("chrf", "rougeL"),
+        max_tokens=40,
+        stops=("\n", '"""'),
+        baselines={"name": name, "nearest": nearest, "most_frequent": most_frequent},
+    )
+
+
+TASK = made(halves.TEST)

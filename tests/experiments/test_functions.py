@@ -4,9 +4,10 @@ import math
 
 import pytest
 
-from experiments import functions, leaks
+from experiments import functions, halves, leaks, ngrams
 from experiments.code import examples as code
 from experiments.functions import Function
+from experiments.nearest import Nearest
 from experiments.ngrams import NGrams
 from experiments.summaries import examples as summaries
 
@@ -109,3 +110,24 @@ def test_ngrams_write_what_followed_most_often_up_to_the_end():
     model = NGrams(3, 256, [(*"abcabcabd", ""), (*"xyz", "")])
     assert model.greedy(("a", "b"), 4, ("",)) == tuple("cabc")
     assert model.greedy(tuple("qqxy"), 9, ("",)) == ("z",)
+
+
+def test_shares_of_models_are_a_distribution_too():
+    one, other = NGrams(3, 256, ["abcabcabd"]), NGrams(2, 256, ["bdbd"])
+    mixed = lambda letter: math.exp(-ngrams.nats([(0.75, one), (0.25, other)], "ab", letter))
+    assert math.isclose(sum(mixed(chr(code)) for code in range(256)), 1.0)
+    assert math.isclose(mixed("d"), 0.75 * one.probability("ab", "d") + 0.25 * other.probability("b", "d"))
+
+
+def test_the_nearest_shares_the_rarest_words():
+    texts = ["what is a robot", "what is an answer", "who wrote get_sorted_names", ""]
+    found = Nearest(texts)
+    assert found.of("Robot: what is it?") == [0] and found.of("sortedNames") == [2]
+    assert found.of("what is", 3) == [0, 1, 2] and found.of("nothing known") == [0]
+    for number, text in enumerate(texts[:3]):
+        assert math.isclose(found.cosines(text)[number], 1.0) and found.cosines(text)[3] == 0.0
+
+
+def test_half_of_all_texts_are_in_either_half():
+    found = [halves.half(f"text {number}") for number in range(1000)]
+    assert found[:4] == [halves.half(f"text {number}") for number in range(4)] and 450 < found.count("test") < 550
