@@ -204,6 +204,16 @@ def read(names: Sequence[str]) -> list[Run]:
     return [read_one(name, path) for name, path in zip(places.told_apart(paths), paths, strict=True)]
 
 
+class Reader:
+    """Reads the same names again and again, as runs write and as new ones appear."""
+
+    def __init__(self, names: Sequence[str]):
+        self.names = names
+
+    def read(self) -> list[Run]:
+        return read(self.names)
+
+
 def read_one(name: str, path: str) -> Run:
     found, left_out = rows.of_lines(b"".join(places.contents(path, "metrics")))
     header, notes = places.header(path)
