@@ -5,7 +5,7 @@ import json
 import os
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from gptjax.config import BadInput
@@ -69,19 +69,34 @@ def told_apart(paths: Sequence[str]) -> list[str]:
     return list(paths)
 
 
-def contents(path: str, stem: str) -> Iterator[bytes]:
-    """The files of a stream (`metrics` or `samples`) in order: its numbered segments, then what was appended."""
+def files(path: str, stem: str) -> list[str]:
+    """The files of a run's stream (`metrics` or `samples`), in order: numbered segments, then what was appended."""
     pattern = re.compile(rf"{stem}(?:-(\d+))?\.jsonl")
     if "://" in path:
         from gptjax.runs.log import file_system
 
         fs, root = file_system(path)
+        fs.invalidate_cache()
         names = [str(name).rpartition("/")[2] for name in fs.glob(f"{root}/{stem}*.jsonl")]
     else:
-        fs, root, names = None, path, listed(path)
+        names = listed(path)
     found = [(match[1], name) for name in names if (match := pattern.fullmatch(name))]
-    for *_, name in sorted((number is None, int(number or 0), name) for number, name in found):
-        yield fs.cat_file(f"{root}/{name}") if fs else local(f"{root}/{name}")
+    return [f"{path}/{name}" for *_, name in sorted((number is None, int(number or 0), name) for number, name in found)]
+
+
+def content(file: str) -> bytes:
+    if "://" not in file:
+        return local(file)
+    from gptjax.runs.log import file_system
+
+    fs, path = file_system(file)
+    return fs.cat_file(path)
+
+
+def missing(names: Sequence[str]) -> int:
+    """Segments that are not there, though later ones are."""
+    numbers = [int(match[1]) for name in names if (match := re.search(r"-(\d+)\.jsonl$", name))]
+    return max(numbers, default=-1) + 1 - len(set(numbers))
 
 
 def listed(path: str) -> list[str]:
@@ -99,13 +114,7 @@ def local(path: str) -> bytes:
 def header(path: str) -> tuple[dict[str, Any], list[str]]:
     """run.json, and what is to be said of it; {} where it is missing or damaged."""
     try:
-        if "://" in path:
-            from gptjax.runs.log import file_system
-
-            fs, root = file_system(path)
-            found = json.loads(fs.cat_file(f"{root}/run.json"))
-        else:
-            found = json.loads(local(f"{path}/run.json"))
+        found = json.loads(content(f"{path}/run.json"))
     except FileNotFoundError:
         return {}, ["run.json is missing: its config is not known"]
     except OSError as error:

@@ -7,7 +7,7 @@ and "-Infinity" are numbers (runs/log.py). Nothing that a file can hold raises: 
 import collections
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,6 +20,7 @@ NO_NUMBER = "values that are no number"
 TWICE = "values given twice in a line"
 NAMES = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 LARGEST_STEP = 2**53  # up to which every whole number is a float64 too
+OWN = ("step", "tokens", "time_s")
 
 
 class Column(NamedTuple):
@@ -46,7 +47,7 @@ class Gatherer:
     """Takes lines, or their objects, one after another; `rows()` gives the columns."""
 
     def __init__(self):
-        self.own: dict[str, list[float]] = {"step": [], "tokens": [], "time_s": []}
+        self.own: dict[str, list[float]] = {name: [] for name in OWN}
         self.metrics: dict[str, tuple[list[int], list[float]]] = {}
         self.left_out: collections.Counter[str] = collections.Counter()
 
@@ -74,7 +75,7 @@ class Gatherer:
             else:
                 numbers[name] = number
         step = numbers.pop("step", math.nan)
-        if not (0 <= step <= LARGEST_STEP and step == int(step)):
+        if not whole_steps(step):
             self.left_out[NO_STEP] += 1
             return
         row = len(self.own["step"])
@@ -87,11 +88,17 @@ class Gatherer:
             column.append(number)
 
     def rows(self) -> Rows:
-        columns = {
-            name: Column(np.array(rows, np.int64), np.array(values)) for name, (rows, values) in self.metrics.items()
-        }
-        step, tokens, time_s = (np.array(self.own[name], np.float64) for name in ("step", "tokens", "time_s"))
+        columns, shared = {}, {}
+        for name, (rows, values) in self.metrics.items():
+            where = np.array(rows, np.int64)
+            columns[name] = Column(shared.setdefault(where.tobytes(), where), np.array(values, np.float64))
+        step, tokens, time_s = (np.array(self.own[name], np.float64) for name in OWN)
         return Rows(step.astype(np.int64), tokens, time_s, columns)
+
+
+def whole_steps(step: float | np.ndarray) -> bool:
+    """Whether each is a number of updates."""
+    return bool(np.all((step >= 0) & (step <= LARGEST_STEP) & (step == np.floor(step))))
 
 
 def as_number(value: Any) -> float | None:
@@ -105,22 +112,6 @@ def as_number(value: Any) -> float | None:
         return None
 
 
-def of_lines(content: bytes) -> tuple[Rows, collections.Counter[str]]:
-    """The rows of a log, and what was left out of it. A last line that lacks only its end counts."""
-    gathered = Gatherer()
-    *whole, last = content.split(b"\n")
-    for line in whole:
-        gathered.line(line)
-    if last.strip():
-        tail = Gatherer()
-        tail.line(last)
-        if tail.left_out[JUNK]:
-            gathered.left_out[CUT] += 1
-        else:
-            gathered.line(last)
-    return gathered.rows(), +gathered.left_out
-
-
 def of_objects(objects: Iterable[Mapping[str, Any]]) -> tuple[Rows, collections.Counter[str]]:
     """The same of objects, such as those that another format's reader makes."""
     gathered = Gatherer()
@@ -129,17 +120,39 @@ def of_objects(objects: Iterable[Mapping[str, Any]]) -> tuple[Rows, collections.
     return gathered.rows(), +gathered.left_out
 
 
+class Joined(Mapping[str, Column]):
+    """The metrics of parts of one log; each is put together when it is asked for."""
+
+    def __init__(self, parts: Sequence[Rows]):
+        self.parts, self.starts = parts, np.cumsum([0, *(len(part.step) for part in parts)]).tolist()
+        self.names = dict.fromkeys(name for part in parts for name in part.columns)
+
+    def __getitem__(self, name: str) -> Column:
+        if name not in self.names:
+            raise KeyError(name)
+        found = [
+            (start, part.columns[name])
+            for start, part in zip(self.starts, self.parts, strict=False)
+            if name in part.columns
+        ]
+        rows = np.concatenate([start + column.rows for start, column in found])
+        return Column(rows, np.concatenate([column.values for _, column in found]))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.names
+
+
 def joined(parts: Sequence[Rows]) -> Rows:
     """Parts of one log, in order."""
-    starts = np.cumsum([0, *(len(part.step) for part in parts)])
-    columns = {}
-    for name in dict.fromkeys(name for part in parts for name in part.columns):
-        found = [
-            (start, part.columns[name]) for start, part in zip(starts, parts, strict=False) if name in part.columns
-        ]
-        columns[name] = Column(
-            np.concatenate([start + column.rows for start, column in found]),
-            np.concatenate([column.values for _, column in found]),
-        )
+    if len(parts) == 1:
+        return parts[0]
+    if not parts:
+        return Gatherer().rows()
     step, tokens, time_s = (np.concatenate([part[n] for part in parts]) for n in range(3))
-    return Rows(step, tokens, time_s, columns)
+    return Rows(step, tokens, time_s, Joined(parts))
