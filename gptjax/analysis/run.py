@@ -80,8 +80,8 @@ class Run:
     def sessions(self) -> list[Session]:
         found = []
         for at in self.session_rows:
-            last = {kind: self.cell(f"time/{kind}", at[-1]) for kind in KINDS}
-            seconds = {kind: value for kind, value in last.items() if value is not None}
+            last = self.line(at[-1])
+            seconds = {kind: last[f"time/{kind}"] for kind in KINDS if f"time/{kind}" in last}
             steps = self.rows.step[at]
             began = self.cell("time/began", at[0])
             found.append(Session(began, int(steps[0]), int(steps[-1]), seconds, seconds.get("end", 0.0) > 0))
@@ -124,18 +124,25 @@ class Run:
         return found if found.wall_s > 0 else None
 
     def time_lines(self) -> list[dict[str, float]]:
-        """What `goodput` reads of each line."""
-        at, began = self.rows.columns["time/began"]
-        lines = [
-            {"step": step, "time/began": one} for step, one in zip(self.rows.step[at].tolist(), began, strict=True)
-        ]
-        place = {row: number for number, row in enumerate(at.tolist())}
-        for name in ("train/nll", *(f"time/{kind}" for kind in KINDS)):
-            if name in self.rows.columns:
-                for row, value in zip(*(part.tolist() for part in self.rows.columns[name]), strict=True):
-                    if row in place:
-                        lines[place[row]][name] = value
+        """Those lines that say as much to `goodput` as all of them: of each session the first, the last, and the two
+        around the last update that no later session did again."""
+        trained = np.zeros(len(self.rows.step), np.int64)
+        if "train/nll" in self.rows.columns:
+            trained[self.rows.columns["train/nll"].rows] = 1
+        firsts = [int(self.rows.step[at[0]]) for at in self.session_rows]
+        lines = []
+        for number, at in enumerate(self.session_rows):
+            n_done = np.maximum.accumulate(self.rows.step[at] + trained[at])
+            before = int(np.searchsorted(n_done, min(firsts[number + 1 :], default=n_done[-1]), side="right")) - 1
+            places = {0, max(before, 0), min(before + 1, len(at) - 1), len(at) - 1}
+            lines += [self.line(at[place]) for place in sorted(places)]
         return lines
+
+    def line(self, row: int) -> dict[str, float]:
+        """What a row says of time."""
+        names = ("time/began", "train/nll", *(f"time/{kind}" for kind in KINDS))
+        cells = {name: value for name in names if (value := self.cell(name, row)) is not None}
+        return {"step": int(self.rows.step[row]), **cells}
 
     @property
     def last_step(self) -> int | None:

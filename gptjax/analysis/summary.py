@@ -18,7 +18,6 @@ SEED = "seed"
 METRICS = ("eval/nll", "train/nll")  # what is compared, where nobody asks for another
 MORE_IS_BETTER = (*HIGHER, "perf/tokens_per_s", "perf/mfu")
 AXES = {"tokens": "tokens", "steps": "step", "flops": "FLOPs", "time": "s"}
-COUNTED = ("done", "unknown")  # runs whose last value is a result, where no point to compare at is named
 
 
 class At(NamedTuple):
@@ -206,13 +205,18 @@ def group(members: Sequence[Row], keys: Sequence[str], metric: str, at: At | Non
     values, names, left_out = [], [], collections.Counter()
     for one in members:
         value = result(one, metric, at)
-        if value is None or not math.isfinite(value) or at is None and one.run.status not in COUNTED:
-            left_out[one.run.status if at is None or value is not None else "too short"] += 1
+        if value is None or not math.isfinite(value) or at is None and not is_result(one.run):
+            left_out[one.run.status if at is None or value is not None else "not measured there"] += 1
         else:
             values.append(value)
             names.append(one.run.name)
     config = {key: members[0].run.config[key] for key in keys if key in members[0].run.config}
     return Group(config, names, statistics.fmean(values) if values else None, interval(values), dict(left_out))
+
+
+def is_result(run: Run) -> bool:
+    """Whether its last value is what it came to; of a run that does not say how long it was to be, it is."""
+    return run.status == "done" or run.status == "unknown" and "n_steps" not in run.config
 
 
 def best(series: Series, metric: str) -> tuple[float, int] | None:

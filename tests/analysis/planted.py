@@ -3,8 +3,10 @@
 import functools
 import json
 import math
+import os
 import pathlib
 import random
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -149,11 +151,16 @@ def write(one: Planted, root: pathlib.Path) -> None:
     write_run(root / one.name, overrides(one), lines)
 
 
-def write_sweep(root: pathlib.Path) -> list[Planted]:
+def write_sweep(root: pathlib.Path) -> None:
+    """All of them, last written to long ago."""
     for one in sweep():
         write(one, root)
-    return sweep()
+        os.utime(root / one.name / "metrics.jsonl", (BEGAN, BEGAN))
 
 
 def flops_per_token(one: Planted) -> float:
     return flops.train_flops_per_token(config.from_dict(nested(overrides(one))).model)
+
+
+if __name__ == "__main__":
+    write_sweep(pathlib.Path(sys.argv[1]))
