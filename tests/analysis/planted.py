@@ -103,7 +103,7 @@ def session(
 
 def loss(one: Planted) -> Callable[[int], float]:
     """A power of the step; lowest at a rate of 3e-3, lower for the wide model, and 0.01 apart for each seed."""
-    off = 0.15 * math.log10(one.lr / 3e-3) ** 2 + (0.0 if one.width == LARGE else 0.2) + 0.01 * (one.seed - 1)
+    off = 0.15 * math.log10(one.lr / 3e-3) ** 2 + (0.0 if one.width == LARGE else 0.3) + 0.01 * (one.seed - 1)
 
     def nll(step: int) -> float:
         if one.fate == "diverged" and step >= one.end:

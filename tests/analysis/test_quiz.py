@@ -93,7 +93,7 @@ TRUTH: dict[int, tuple[list[str], Callable[[Said], list[str]]]] = {  # what is s
         lambda said: [said.groups[0]["optim.peak_lr"], said.groups[0]["95% interval"]],
     ),
     3: ([str(at_flops(5e10))], lambda said: [said.runs[0]["model.d_model"]]),
-    4: ([str(at_flops(1.8e11))], lambda said: [said.runs[0]["model.d_model"]]),
+    4: ([str(at_flops(1.7e11))], lambda said: [said.runs[0]["model.d_model"]]),
     5: (fated("diverged"), names),
     6: ([str(one.end) for one in SWEEP if one.fate == "diverged"], lambda said: [said.runs[0]["step"]]),
     7: (
