@@ -150,11 +150,12 @@ def reached(runs: Sequence[Run], metric: str, axis: str) -> float | None:
 
 
 def rows(runs: Sequence[Run], metric: str, at: At | None) -> tuple[list[Row], At | None]:
-    """A row for each run, best first, and the point that they are compared at."""
+    """A row for each run, best first, and the point that they are compared at: None where no run lies on that axis."""
     keys = differing(runs)
     if at is not None and at.where is None:
-        at = At(at.axis, reached(runs, metric, at.axis))
-    made = [row(run, keys, metric, at if at and at.where is not None else None) for run in runs]
+        most = reached(runs, metric, at.axis)
+        at = None if most is None else At(at.axis, most)
+    made = [row(run, keys, metric, at) for run in runs]
     return sorted(made, key=lambda one: rank(one, metric, at)), at
 
 

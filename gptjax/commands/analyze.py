@@ -57,6 +57,8 @@ def look(asked: Asked, runs: Sequence[Run]) -> Found:
         notes.append(f"{len(chosen):,} of {len(runs):,} runs fit --where")
     metric = summary.metric_of(chosen or runs, asked.metric)
     rows, at = summary.rows(chosen, metric, None if asked.at is None else summary.parse_at(asked.at))
+    if asked.at is not None and at is None:
+        notes.append(f"--at={asked.at}: of no run with {metric} is it known where it lies on that axis")
     made = summary.groups(rows, group_keys(asked, chosen), metric, at)
     if asked.group is None and all(group.n + sum(group.left_out.values()) < 2 for group in made):
         made = []

@@ -1,16 +1,10 @@
-"""How `gptjax analyze` reads on a terminal; plain columns elsewhere."""
+"""How `gptjax analyze` reads: tables on a terminal, plain columns elsewhere."""
 
 import collections
 import math
 import sys
-from collections.abc import Iterator, Sequence
-from typing import Any
-
-import rich.live
-from rich import box
-from rich.console import Console, Group, RenderableType
-from rich.table import Table
-from rich.text import Text
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 from gptjax.analysis import where
 from gptjax.analysis.frames import Run, counted
@@ -21,77 +15,113 @@ MOST_NOTES = 10
 STYLES = {"diverged": "red", "stale": "yellow", "running": "green"}
 
 
+class Sheet(NamedTuple):
+    """A table of words."""
+
+    head: list[str]
+    rows: list[list[str]]
+
+
 def show(found: Found) -> None:
-    console = screen()
-    console.print(page(found, MOST_ROWS if console.is_terminal else None))
+    if sys.stdout.isatty():
+        screen().print(page(found, MOST_ROWS))
+    else:
+        sys.stdout.writelines(line + "\n" for line in lines(found))
 
 
 class Live:
     """Draws the page again and again: in place on a terminal, one after another elsewhere."""
 
     def __init__(self):
-        self.console = screen()
-        self.live = rich.live.Live(console=self.console, auto_refresh=False)
+        self.live = None
 
     def __enter__(self) -> "Live":
-        if self.console.is_terminal:
+        if sys.stdout.isatty():
+            import rich.live
+
+            self.live = rich.live.Live(console=screen(), auto_refresh=False)
             self.live.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.live.stop()
+        if self.live is not None:
+            self.live.stop()
 
     def show(self, found: Found) -> None:
-        if self.console.is_terminal:
-            self.live.update(page(found, max(4, self.console.height - 12)), refresh=True)
+        if self.live is None:
+            show(found)
+            sys.stdout.flush()
         else:
-            self.console.print(page(found, None))
+            self.live.update(page(found, max(4, self.live.console.height - 12)), refresh=True)
 
 
-def screen() -> Console:
-    """Whole lines where nobody looks at a terminal, however long."""
-    width = None if sys.stdout.isatty() else 2000
-    return Console(width=width, highlight=False, markup=False, emoji=False, soft_wrap=width is not None)
+def screen():
+    from rich.console import Console
+
+    return Console(highlight=False, markup=False, emoji=False)
 
 
-def page(found: Found, most: int | None) -> RenderableType:
-    parts: list[RenderableType] = []
-    if found.groups:
-        parts.append(group_table(found, most))
-    parts.append(run_table(found, most))
-    parts += [Text(line) for line in below(found, most)]
-    return Group(*parts)
+def page(found: Found, most: int):
+    """What a terminal shows."""
+    from rich import box
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
+    parts = []
+    for sheet in sheets(found, most):
+        made = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+        for name in sheet.head:
+            made.add_column(Text(name), overflow="fold")
+        for cells in sheet.rows:
+            made.add_row(*(Text(cell, style=STYLES[cell] if cell in STYLES else "") for cell in cells))
+        parts.append(made)
+    return Group(*parts, *(Text(line) for line in below(found, most)))
 
 
-def run_table(found: Found, most: int | None) -> Table:
-    has = lambda name: any(getattr(row, name) is not None for row in found.rows)
-    metric = found.metric
-    head = ["run", *found.keys, "step", "tokens", f"final {metric}", "best", "of step"]
+def lines(found: Found) -> Iterator[str]:
+    """What everything else is given: all rows, in columns two spaces apart."""
+    for sheet in sheets(found, None):
+        widths = [max(map(len, column)) for column in zip(sheet.head, *sheet.rows, strict=True)]
+        for cells in (sheet.head, *sheet.rows):
+            yield "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip()
+    yield from below(found, None)
+
+
+def sheets(found: Found, most: int | None) -> list[Sheet]:
+    return [*([of_groups(found, most)] if found.groups else []), of_runs(found, most)]
+
+
+def of_runs(found: Found, most: int | None) -> Sheet:
+    metric, keys = found.metric, found.keys
+    also = [
+        name for name in ("tokens_per_s", "mfu", "goodput") if any(getattr(row, name) is not None for row in found.rows)
+    ]
+    titles = {"tokens_per_s": "tokens/s", "mfu": "MFU", "goodput": "goodput"}
+    head = ["run", *keys, "step", "tokens", f"final {metric}", "best", "of step"]
     head += [f"at {found.at}"] if found.at else []
-    also = [name for name in ("tokens_per_s", "mfu", "goodput") if has(name)]
-    made = columns(head + [{"tokens_per_s": "tokens/s", "mfu": "MFU"}.get(name, name) for name in also] + ["status"])
+    head += [*(titles[name] for name in also), "status"]
+    made = Sheet([plain(name) for name in head], [])
     for row in found.rows[:most]:
         best = ("", "") if row.best is None else (value(row.best[0]), f"{row.best[1]:,}")
-        cells = [plain(row.run.name), *(of_config(row, key) for key in found.keys)]
+        cells = [plain(row.run.name), *(config_cell(row.config, key) for key in keys)]
         cells += [number(row.run.last_step), number(row.tokens)]
         cells += [value(row.final[metric]) if metric in row.final else "", *best]
         cells += [at_cell(row)] if found.at else []
-        cells += [number(row.tokens_per_s)] if "tokens_per_s" in also else []
-        cells += [percent(getattr(row, name)) for name in ("mfu", "goodput") if name in also]
-        style = STYLES[row.run.status] if row.run.status in STYLES else ""
-        made.add_row(*cells, Text(row.run.status, style=style))
+        cells += [number(row.tokens_per_s) if name == "tokens_per_s" else percent(getattr(row, name)) for name in also]
+        made.rows.append([*cells, row.run.status])
     return made
 
 
-def group_table(found: Found, most: int | None) -> Table:
+def of_groups(found: Found, most: int | None) -> Sheet:
     keys = list(dict.fromkeys(key for group in found.groups for key in group.config))
     mean = f"mean {found.metric}" + (f" at {found.at}" if found.at else "")
-    made = columns([*(keys or ["all runs"]), "n", mean, "95% interval", "left out"])
+    made = Sheet([plain(name) for name in (*(keys or ["all runs"]), "n", mean, "95% interval", "left out")], [])
     for group in found.groups[:most]:
         cells = [config_cell(group.config, key) for key in keys] or [""]
         bounds = "" if group.interval is None else " to ".join(map(value, group.interval))
-        cells += [str(group.n), "" if group.mean is None else value(group.mean), bounds, counted(group.left_out)]
-        made.add_row(*cells)
+        mean = "" if group.mean is None else value(group.mean)
+        made.rows.append([*cells, str(group.n), mean, bounds, counted(group.left_out)])
     return made
 
 
@@ -116,23 +146,11 @@ def of_run(run: Run) -> Iterator[str]:
         yield f"{name}: left out: {counted(run.left_out)}"
     if run.redone:
         yield f"{name}: {run.redone:,} steps were done again; the last line of each counts"
-    yield from (f"{name}: {note}" for note in run.notes)
-
-
-def columns(names: Sequence[str]) -> Table:
-    terminal = sys.stdout.isatty()
-    made = Table(box=box.SIMPLE_HEAD if terminal else None, pad_edge=False)
-    for name in names:
-        made.add_column(Text(plain(name)), no_wrap=not terminal, overflow="fold")
-    return made
+    yield from (f"{name}: {plain(note)}" for note in run.notes)
 
 
 def at_cell(row: Row) -> str:
     return "" if row.at is None else ("~" if row.at.interpolated else "") + value(row.at.value)
-
-
-def of_config(row: Row, key: str) -> str:
-    return config_cell(row.config, key)
 
 
 def config_cell(config: dict[str, Any], key: str) -> str:
@@ -149,4 +167,6 @@ def percent(part: float | None) -> str:
 
 def plain(text: str) -> str:
     """A run's own words, with what would move a cursor or end a line spelled out."""
+    if text.isprintable():
+        return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
