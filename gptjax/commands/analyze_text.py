@@ -2,6 +2,7 @@
 
 import collections
 import math
+import re
 import sys
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -12,6 +13,7 @@ from gptjax.analysis.summary import Found, Row, number
 
 MOST_ROWS = 60  # on a terminal; a pipe and the files have all
 MOST_NOTES = 10
+FIRST_TO_GO = ("goodput", "MFU", "tokens/s", "of step", "best", "tokens", "left out", "step")  # from a narrow terminal
 STYLES = {"diverged": "red", "stale": "yellow", "running": "green"}
 
 
@@ -24,7 +26,8 @@ class Sheet(NamedTuple):
 
 def show(found: Found) -> None:
     if sys.stdout.isatty():
-        screen().print(page(found, MOST_ROWS))
+        console = screen()
+        console.print(page(found, MOST_ROWS, console.width))
     else:
         sys.stdout.writelines(line + "\n" for line in lines(found))
 
@@ -52,7 +55,8 @@ class Live:
             show(found)
             sys.stdout.flush()
         else:
-            self.live.update(page(found, max(4, self.live.console.height - 12)), refresh=True)
+            size = self.live.console.size
+            self.live.update(page(found, max(4, size.height - 12), size.width), refresh=True)
 
 
 def screen():
@@ -61,22 +65,51 @@ def screen():
     return Console(highlight=False, markup=False, emoji=False)
 
 
-def page(found: Found, most: int):
-    """What a terminal shows."""
+def page(found: Found, most: int, width: int):
+    """What a terminal of so many columns shows."""
     from rich import box
     from rich.console import Group
     from rich.table import Table
     from rich.text import Text
 
-    parts = []
+    parts, missing = [], []
     for sheet in sheets(found, most):
-        made = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-        for name in sheet.head:
-            made.add_column(Text(name), overflow="fold")
+        sheet, dropped = fitted(sheet, width)
+        missing += dropped
+        made = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
+        for place, name in enumerate(sheet.head):  # titles take several lines, so that numbers need not
+            words = place == 0 or "." in name or name == "left out"
+            title = Text("\n".join(words_of(name)))
+            made.add_column(title, overflow="fold", no_wrap=not words, min_width=4)
         for cells in sheet.rows:
             made.add_row(*(Text(cell, style=STYLES[cell] if cell in STYLES else "") for cell in cells))
         parts.append(made)
+        parts.append(Text())
+    if missing:
+        parts.append(Text(f"no room for: {', '.join(missing)} (a pipe and the files have all)"))
     return Group(*parts, *(Text(line) for line in below(found, most)))
+
+
+def fitted(sheet: Sheet, width: int) -> tuple[Sheet, list[str]]:
+    """The sheet without those columns of FIRST_TO_GO that a terminal has no room for, and their names."""
+    dropped = []
+    for name in FIRST_TO_GO:
+        wide = [
+            max(map(len, [*words_of(head), *column])) for head, *column in zip(sheet.head, *sheet.rows, strict=True)
+        ]
+        if sum(wide) + 2 * len(wide) <= width:
+            break
+        if name in sheet.head:
+            place = sheet.head.index(name)
+            without = lambda cells, place=place: [*cells[:place], *cells[place + 1 :]]
+            sheet = Sheet(without(sheet.head), [without(cells) for cells in sheet.rows])
+            dropped.append(name)
+    return sheet, dropped
+
+
+def words_of(title: str) -> list[str]:
+    """The lines of a title: numbers have the width, so that they are never broken."""
+    return re.sub(r" |(?<=\.)", "\n", title).split("\n")
 
 
 def lines(found: Found) -> Iterator[str]:
