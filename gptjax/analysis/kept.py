@@ -171,7 +171,7 @@ def narrowed(values: np.ndarray) -> np.ndarray:
 def check(arrays: Mapping[str, np.ndarray]) -> str:
     made = xxhash.xxh3_128()
     for name in sorted(arrays):
-        made.update(name)
+        made.update(name.encode())
         made.update(arrays[name])
     return made.hexdigest()
 

@@ -1,5 +1,6 @@
 """Where runs lie: the run directories that a name leads to, and the files in them."""
 
+import contextlib
 import glob
 import json
 import os
@@ -18,7 +19,7 @@ def runs(name: str) -> list[str]:
     """The run directories that a name leads to, sorted; raises BadInput where there are none."""
     if "://" in name:
         return remote_runs(name)
-    at = os.path.expanduser(name)
+    at = os.path.expanduser(name.replace("\0", "\ufffd"))  # which no file system has
     names = sorted(glob.glob(at)) if glob.has_magic(at) and not os.path.exists(at) else [at]
     found = [path for one in names for path in below(os.path.normpath(one), LEVELS)]
     if not found and os.path.basename(at) in ("metrics.jsonl", "run.json") and os.path.isfile(at):
@@ -130,7 +131,11 @@ def age_s(path: str) -> float | None:
     """Seconds since a local log was written to; None where there is none, or where it lies elsewhere."""
     if "://" in path:
         return None
-    times = [os.stat(f"{path}/{name}").st_mtime for name in listed(path) if LOG.fullmatch(name)]
+    times = []
+    for name in listed(path):
+        if LOG.fullmatch(name):
+            with contextlib.suppress(OSError):
+                times.append(os.stat(f"{path}/{name}").st_mtime)
     return max(0.0, time.time() - max(times)) if times else None
 
 

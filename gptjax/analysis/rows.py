@@ -70,7 +70,8 @@ class Gatherer:
         """The object of a line."""
         numbers = {}
         for name, value in values.items():
-            if (number := as_number(value)) is None:
+            number = value if type(value) is float else as_number(value)
+            if number is None:
                 self.left_out[NO_NUMBER] += name != "step"
             else:
                 numbers[name] = number

@@ -80,10 +80,10 @@ class Run:
     def sessions(self) -> list[Session]:
         found = []
         for at in self.session_rows:
-            last = self.line(at[-1])
+            last = self.line(int(at[-1]))
             seconds = {kind: last[f"time/{kind}"] for kind in KINDS if f"time/{kind}" in last}
             steps = self.rows.step[at]
-            began = self.cell("time/began", at[0])
+            began = self.cell("time/began", int(at[0]))
             found.append(Session(began, int(steps[0]), int(steps[-1]), seconds, seconds.get("end", 0.0) > 0))
         return found
 
@@ -123,7 +123,7 @@ class Run:
         found = clock.goodput(self.time_lines())
         return found if found.wall_s > 0 else None
 
-    def time_lines(self) -> list[dict[str, float]]:
+    def time_lines(self) -> list[dict[str, int | float]]:
         """Those lines that say as much to `goodput` as all of them: of each session the first, the last, and the two
         around the last update that no later session did again."""
         trained = np.zeros(len(self.rows.step), np.int64)
@@ -135,10 +135,10 @@ class Run:
             n_done = np.maximum.accumulate(self.rows.step[at] + trained[at])
             before = int(np.searchsorted(n_done, min(firsts[number + 1 :], default=n_done[-1]), side="right")) - 1
             places = {0, max(before, 0), min(before + 1, len(at) - 1), len(at) - 1}
-            lines += [self.line(at[place]) for place in sorted(places)]
+            lines += [self.line(int(at[place])) for place in sorted(places)]
         return lines
 
-    def line(self, row: int) -> dict[str, float]:
+    def line(self, row: int) -> dict[str, int | float]:
         """What a row says of time."""
         names = ("time/began", "train/nll", *(f"time/{kind}" for kind in KINDS))
         cells = {name: value for name in names if (value := self.cell(name, row)) is not None}

@@ -123,7 +123,7 @@ def positions(run: Run, series: Series, axis: str) -> np.ndarray:
     return {"tokens": series.tokens, "steps": series.step.astype(np.float64), "time": series.time_s}[axis]
 
 
-def value_at(run: Run, metric: str, axis: str, where: float) -> Value | None:
+def value_at(run: Run, metric: str, axis: str, where: int | float) -> Value | None:
     """A metric at a point: on the straight line between the entries around it. None outside of them."""
     series = run.series(metric)
     x = positions(run, series, axis)
@@ -251,7 +251,7 @@ def more_is_better(metric: str) -> bool:
     return metric in MORE_IS_BETTER or metric.endswith("accuracy")
 
 
-def number(value: float | None, digits: int = 4) -> str:
+def number(value: int | float | None, digits: int = 4) -> str:
     """Blank where it is unknown."""
     if value is None:
         return ""

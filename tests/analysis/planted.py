@@ -79,7 +79,7 @@ def session(
 
     def line(step: int, **metrics: float) -> dict[str, Any]:
         spent = {"time/began": began, "time/start": 2.0, "time/compile": start_s - 2.0}
-        done = step - first + ("train/nll" in metrics)
+        done = step - first + ("train_nll" in metrics)
         spent |= {"time/step": round(done * step_s, 3), "time/data": round(done * step_s / 100, 3)} if done else {}
         time_s = round(began - BEGAN + start_s + 1.01 * done * step_s, 3)
         named = {name.replace("_", "/", 1): as_device(value) for name, value in metrics.items()}

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import pytest
 
 from gptjax import cli
+from gptjax.analysis import logs
 from tests.analysis import planted
 from tests.analysis.planted import BATCH, LARGE, N_STEPS, SMALL, Planted
 
@@ -131,9 +132,13 @@ TRUTH: dict[int, tuple[list[str], Callable[[Said], list[str]]]] = {  # what is s
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
+    """The sweep of the page, of which each log is read once."""
     made = tmp_path_factory.mktemp("quiz")
     planted.write_sweep(made / "runs/planted")
-    return made
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(made / "cache"))
+        patch.setattr(logs, "SMALL", 1000)
+        yield made
 
 
 @pytest.mark.parametrize("number", TRUTH)
