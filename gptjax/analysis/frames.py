@@ -4,11 +4,10 @@ A run that is damaged is read as far as it can be, and tells what was left out o
 """
 
 import collections
-import dataclasses
+import concurrent.futures
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
-
-import numpy as np
 
 from gptjax.analysis import places, rows
 from gptjax.analysis.lines import Parser
@@ -29,7 +28,8 @@ class Reader:
 
     def read(self) -> list[Run]:
         paths = list(dict.fromkeys(path for name in self.names for path in places.runs(name)))
-        return [self.run(name, path) for name, path in zip(places.told_apart(paths), paths, strict=True)]
+        with concurrent.futures.ThreadPoolExecutor(min(len(paths), os.cpu_count() or 1)) as pool:  # polars lets go
+            return list(pool.map(self.run, places.told_apart(paths), paths))
 
     def run(self, name: str, path: str) -> Run:
         header, notes = places.header(path)
@@ -49,8 +49,7 @@ class Reader:
             notes.append(f"{n:,} segments of the log are missing")
         if not files:
             notes.append("there is no metrics.jsonl")
-        run = Run(name, path, header, joined(found), left_out, (), places.age_s(path), places.locked(path))
-        return dataclasses.replace(run, notes=(*notes, *oddities(run)))
+        return Run(name, path, header, joined(found), left_out, tuple(notes), places.age_s(path), places.locked(path))
 
     def of_disk(self, file: str) -> list[tuple[Rows, collections.Counter[str]]]:
         log = self.logs.setdefault(file, Log(file))
@@ -77,12 +76,3 @@ def of_objects(
     """A run of another format: `objects` are as the lines of metrics.jsonl, `config` is nested."""
     found, left_out = rows.of_objects(objects)
     return Run(name, path, {"config": dict(config)} if config else {}, found, left_out)
-
-
-def oddities(run: Run) -> list[str]:
-    found = []
-    if back := int(np.sum(np.diff(run.rows.time_s[np.isfinite(run.rows.time_s)]) < 0)):
-        found.append(f"the clock went back {back:,} times")
-    if run.two_at_once:
-        found.append("two processes wrote at the same time")
-    return found

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 import xxhash
 
-from gptjax.analysis.rows import Column, Rows
+from gptjax.analysis.rows import Column, Rows, all_rows
 
 VERSION = "1"  # of the form of these files
 MOST_BYTES = 4 * 2**30  # of all files together; the oldest make room
@@ -49,7 +49,7 @@ class Columns(Mapping[str, Column]):
     """The metrics of a file, each as narrow as it could be without changing a bit, and widened when it is asked for."""
 
     def __init__(self, n: int, places: Mapping[str, np.ndarray | None], values: Mapping[str, np.ndarray]):
-        self.all, self.places, self.narrow = np.arange(n), places, values
+        self.all, self.places, self.narrow = all_rows(n), places, values
 
     def __getitem__(self, name: str) -> Column:
         place = self.places[name]
@@ -91,18 +91,20 @@ def read(file: pathlib.Path, log: str) -> tuple[Part, Stamp] | None:
         told, arrays = mapped(file)
         if told["version"] != VERSION or told["log"] != log or told["check"] != check(arrays):
             return None
-        columns = json.loads(told["columns"])  # [[metric, the array of its rows, or None for all], ...]
-        step, tokens, time_s = (arrays[name] for name in OWN)
-        values = {name: arrays[f"value{number}"] for number, (name, _) in enumerate(columns)}
-        places = {name: None if place is None else arrays[place] for name, place in columns}
-        rows = Rows(
-            step.astype(np.int64), tokens.astype(float), time_s.astype(float), Columns(len(step), places, values)
-        )
         left_out = collections.Counter(json.loads(told["left_out"]))
-        part = Part(int(told["start"]), int(told["end"]), told["hash"], rows, left_out)
+        part = Part(int(told["start"]), int(told["end"]), told["hash"], rows_of(told, arrays), left_out)
         return part, Stamp(int(told["size"]), int(told["mtime_ns"]))
     except (OSError, ValueError, KeyError, TypeError, OverflowError):
         return None
+
+
+def rows_of(told: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Rows:
+    columns = json.loads(told["columns"])  # [[metric, the array of its rows, or None for all], ...]
+    step, tokens, time_s = (arrays[name] for name in OWN)
+    values = {name: arrays[f"value{number}"] for number, (name, _) in enumerate(columns)}
+    places = {name: None if place is None else arrays[place] for name, place in columns}
+    made = Columns(len(step), places, values)
+    return Rows(step.astype(np.int64), tokens.astype(np.float64), time_s.astype(np.float64), made)
 
 
 def mapped(file: pathlib.Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
@@ -140,10 +142,9 @@ def keep(log: str, number: int, part: Part, stamp: Stamp) -> Part:
     file = file_of(log, number)
     try:
         write(file, save(arrays, told))
+        return part._replace(rows=rows_of(*mapped(file)))
     except (OSError, UnicodeError):
         return part
-    found = read(file, log)
-    return part if found is None else found[0]
 
 
 def write(file: pathlib.Path, content: bytes) -> None:

@@ -5,6 +5,7 @@ and "-Infinity" are numbers (runs/log.py). Nothing that a file can hold raises: 
 """
 
 import collections
+import functools
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -21,6 +22,8 @@ TWICE = "values given twice in a line"
 NAMES = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 LARGEST_STEP = 2**53  # up to which every whole number is a float64 too
 OWN = ("step", "tokens", "time_s")
+NUMBERS = frozenset((int, float))
+scan = json.JSONDecoder().scan_once  # the value at a place of a text, and where it ends
 
 
 class Column(NamedTuple):
@@ -47,11 +50,23 @@ class Gatherer:
     """Takes lines, or their objects, one after another; `rows()` gives the columns."""
 
     def __init__(self):
-        self.own: dict[str, list[float]] = {name: [] for name in OWN}
-        self.metrics: dict[str, tuple[list[int], list[float]]] = {}
+        self.n = 0
+        self.alike: dict[tuple[str, ...], tuple[list[int], list[tuple[float, ...]]]] = {}  # by names: rows and numbers
         self.left_out: collections.Counter[str] = collections.Counter()
 
     def line(self, line: bytes) -> None:
+        try:
+            text = line.decode()
+            found, end = scan(text, 0)
+            plain = type(found) is dict and end == len(text) and line.count(b'"') == 2 * len(found)  # no name twice
+            if plain and "step" in found and NUMBERS.issuperset(map(type, found.values())):
+                self.numbers(tuple(found), tuple(map(float, found.values())), found["step"])
+                return
+        except (ValueError, StopIteration, RecursionError, OverflowError):
+            pass  # what it is, is found out below
+        self.odd_line(line)
+
+    def odd_line(self, line: bytes) -> None:
         if not line.strip():
             return
         try:
@@ -70,36 +85,57 @@ class Gatherer:
         """The object of a line."""
         numbers = {}
         for name, value in values.items():
-            number = value if type(value) is float else as_number(value)
-            if number is None:
-                self.left_out[NO_NUMBER] += name != "step"
-            else:
+            if (number := as_number(value)) is not None:
                 numbers[name] = number
-        step = numbers.pop("step", math.nan)
-        if not whole_steps(step):
+            elif name != "step":
+                self.left_out[NO_NUMBER] += 1
+        self.numbers(tuple(numbers), tuple(numbers.values()), numbers["step"] if "step" in numbers else math.nan)
+
+    def numbers(self, names: tuple[str, ...], numbers: tuple[float, ...], step: int | float) -> None:
+        if not (0 <= step <= LARGEST_STEP and step == int(step)):
             self.left_out[NO_STEP] += 1
             return
-        row = len(self.own["step"])
-        self.own["step"].append(step)
-        self.own["tokens"].append(numbers.pop("tokens", math.nan))
-        self.own["time_s"].append(numbers.pop("time_s", math.nan))
-        for name, number in numbers.items():
-            rows, column = self.metrics.setdefault(name, ([], []))
-            rows.append(row)
-            column.append(number)
+        if names not in self.alike:
+            self.alike[names] = [], []
+        rows, lines = self.alike[names]
+        rows.append(self.n)
+        lines.append(numbers)
+        self.n += 1
 
     def rows(self) -> Rows:
-        columns, shared = {}, {}
-        for name, (rows, values) in self.metrics.items():
-            where = np.array(rows, np.int64)
-            columns[name] = Column(shared.setdefault(where.tobytes(), where), np.array(values, np.float64))
-        step, tokens, time_s = (np.array(self.own[name], np.float64) for name in OWN)
+        found: dict[str, list[Column]] = {}
+        for names, (rows, lines) in self.alike.items():
+            places = np.array(rows, np.int64)
+            for name, values in zip(names, np.array(lines, np.float64).T, strict=True):
+                found.setdefault(name, []).append(Column(places, values))
+        shared: dict[tuple[int, ...], np.ndarray] = {}  # rows of the metrics that stand in the same lines
+        columns = {name: in_turn(parts, shared) for name, parts in found.items()}
+        step, tokens, time_s = (everywhere(columns.pop(name, None), self.n) for name in OWN)
         return Rows(step.astype(np.int64), tokens, time_s, columns)
 
 
-def whole_steps(step: float | np.ndarray) -> bool:
-    """Whether each is a number of updates."""
-    return bool(np.all((step >= 0) & (step <= LARGEST_STEP) & (step == np.floor(step))))
+def in_turn(parts: Sequence[Column], shared: dict[tuple[int, ...], np.ndarray]) -> Column:
+    """Parts of a metric, in the order of their rows."""
+    rows, values = (np.concatenate(both) for both in zip(*parts, strict=True))
+    order = np.argsort(rows, kind="stable")
+    rows = shared.setdefault(tuple(id(part.rows) for part in parts), rows[order])
+    return Column(rows, values[order])
+
+
+def everywhere(column: Column | None, n: int) -> np.ndarray:
+    """A value for each row; NaN where there is none."""
+    made = np.full(n, np.nan)
+    if column is not None:
+        made[column.rows] = column.values
+    return made
+
+
+@functools.lru_cache(16)
+def all_rows(n: int) -> np.ndarray:
+    """One array for all the logs that are as long."""
+    made = np.arange(n)
+    made.flags.writeable = False
+    return made
 
 
 def as_number(value: Any) -> float | None:

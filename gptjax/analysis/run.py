@@ -47,7 +47,7 @@ class Run:
     header: Mapping[str, Any]  # run.json; {} where there is none
     rows: Rows  # every line, those that were written again included
     left_out: Mapping[str, int]
-    notes: tuple[str, ...] = ()  # of the reader: what is missing or odd
+    notes: tuple[str, ...] = ()  # of the reader: what is missing
     age_s: float | None = None  # since the log was written to
     locked: bool = False  # a process holds the run
 
@@ -62,14 +62,39 @@ class Run:
     def metrics(self) -> tuple[str, ...]:
         return tuple(self.rows.columns)
 
+    @functools.cached_property
+    def oddities(self) -> tuple[str, ...]:
+        """What is wrong with its lines, though each can be read."""
+        known = self.rows.time_s[np.isfinite(self.rows.time_s)]
+        back = int(np.count_nonzero(known[1:] < known[:-1]))
+        told = [f"the clock went back {back:,} times"] if back else []
+        told += ["two processes wrote at the same time"] if self.two_at_once else []
+        return tuple(told)
+
     def series(self, metric: str) -> Series:
         """Empty where the run has no such metric."""
         if metric not in self.rows.columns:
             return Series(np.zeros(0, np.int64), np.zeros(0), np.zeros(0), np.zeros(0))
         at, value = self.rows.columns[metric]
-        kept = last_of_each(self.rows.step[at])
-        at, value = at[kept], value[kept]
+        if not self.in_order:
+            kept = last_of_each(self.rows.step[at])
+            at, value = at[kept], value[kept]
+        if self.in_order and len(at) == len(self.rows.step):
+            return Series(self.rows.step, self.rows.tokens, self.time_s, value)
         return Series(self.rows.step[at], self.rows.tokens[at], self.time_s[at], value)
+
+    @functools.cached_property
+    def in_order(self) -> bool:
+        """Whether each line is of a later step than the one before, as in a run that was never interrupted."""
+        return bool(np.all(self.rows.step[1:] > self.rows.step[:-1]))
+
+    def final(self, metric: str) -> float:
+        """The last value that was written of the last step that has one. Of a metric that the run has."""
+        at, values = self.rows.columns[metric]
+        if self.in_order:
+            return float(values[-1])
+        step = self.rows.step[at]
+        return float(values[len(step) - 1 - int(np.argmax(step[::-1]))])
 
     @functools.cached_property
     def time_s(self) -> np.ndarray:
@@ -99,6 +124,8 @@ class Run:
     @property
     def two_at_once(self) -> bool:
         """Whether lines of two processes lie between each other, so that both wrote at the same time."""
+        if len(self.session_rows) < 2:
+            return False
         whose = np.full(len(self.rows.step), -1)
         for number, at in enumerate(self.session_rows):
             whose[at] = number
@@ -108,6 +135,8 @@ class Run:
     def redone(self) -> int:
         """Steps that a metric was written of more than once; the last counts."""
         again: set[int] = set()
+        if self.in_order:
+            return 0
         for name, (at, _) in self.rows.columns.items():
             steps = self.rows.step[at]
             if not name.startswith("time/") and len(steps) > 1 and np.any(np.diff(steps) <= 0):
@@ -172,10 +201,9 @@ class Run:
     def flops_per_token(self) -> float | None:
         """Of training, by formula; None where the model is not known, or where only a part of it was trained."""
         try:
-            cfg = freeze(ModelConfig, self.header["config"]["model"], "model.")
             tuned = self.config["lora.rank"] or self.config["tune.patterns"]
-            return None if tuned else flops.train_flops_per_token(cfg)
-        except (BadInput, KeyError, TypeError, ValueError, ArithmeticError):  # a config of another version, or damaged
+            return None if tuned else model_flops(json.dumps(self.header["config"]["model"]))
+        except (KeyError, TypeError):  # a config of another version, or damaged
             return None
 
     def samples(self) -> list[dict]:
@@ -199,6 +227,15 @@ class Run:
         return float(values[place]) if place < len(at) and at[place] == row else None
 
 
+@functools.lru_cache(64)
+def model_flops(model: str) -> float | None:
+    """Of a token, by the JSON of a model's config; None for what is no model."""
+    try:
+        return float(flops.train_flops_per_token(freeze(ModelConfig, json.loads(model), "model.")))
+    except (BadInput, TypeError, ArithmeticError):
+        return None
+
+
 def last_of_each(step: np.ndarray) -> np.ndarray:
     """Places of the last entry of each step, by step."""
     if np.all(np.diff(step) > 0):
@@ -217,7 +254,9 @@ def going_on(time_s: np.ndarray) -> np.ndarray:
 
 
 def hashable(value: Any) -> Any:
-    return tuple(map(hashable, value)) if isinstance(value, list) else value
+    if isinstance(value, list):
+        return tuple(map(hashable, value))
+    return json.dumps(value) if isinstance(value, dict) else value
 
 
 def counted(counts: Mapping[str, int]) -> str:

@@ -111,8 +111,13 @@ def no_such(what: str, asked: str, known: Sequence[str]) -> BadInput:
 def differing(runs: Sequence[Run]) -> list[str]:
     """Keys that not all configs have the same value of, in the order of a config; words are left out."""
     known = [run.config for run in runs if run.config]
-    keys = dict.fromkeys(key for config in known for key in config if key not in WORDS)
-    return [key for key in keys if len({repr(config[key]) if key in config else None for config in known}) > 1]
+    first = known[0] if known else {}
+    differ = set()
+    for one in known:
+        if one != first:
+            differ |= dict(one.items() ^ first.items()).keys()
+    order = dict.fromkeys(key for one in known for key in one) if differ else {}
+    return [key for key in order if key in differ and key not in WORDS]
 
 
 def positions(run: Run, series: Series, axis: str) -> np.ndarray:
@@ -165,7 +170,7 @@ def row(run: Run, keys: Sequence[str], metric: str, at: At | None) -> Row:
     return Row(
         run=run,
         config={key: run.config[key] for key in keys if key in run.config},
-        final={name: final(run, name) for name in run.metrics if not name.startswith("time/")},
+        final={name: run.final(name) for name in run.metrics if not name.startswith("time/")},
         best=best(run.series(metric), metric),
         at=None if at is None or at.where is None else value_at(run, metric, at.axis, at.where),
         tokens=tokens,
@@ -227,13 +232,6 @@ def best(series: Series, metric: str) -> tuple[float, int] | None:
     value, step = series.value[finite], series.step[finite]
     place = int(np.argmax(value) if more_is_better(metric) else np.argmin(value))
     return float(value[place]), int(step[place])
-
-
-def final(run: Run, metric: str) -> float:
-    """The last value that was written of the last step that has one."""
-    at, values = run.rows.columns[metric]
-    step = run.rows.step[at]
-    return float(values[len(step) - 1 - int(np.argmax(step[::-1]))])
 
 
 def median(run: Run, metric: str) -> float | None:

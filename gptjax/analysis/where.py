@@ -70,7 +70,7 @@ def value(run: Run, field: str) -> Any:
         return OWN[field](run)
     if field in run.config:
         return run.config[field]
-    return summary.final(run, field) if field in run.rows.columns else None
+    return run.final(field) if field in run.rows.columns else None
 
 
 def no_field(flag: str, field: str, runs: Sequence[Run]) -> BadInput:

@@ -9,7 +9,6 @@ from typing import Any
 from gptjax.analysis import where
 from gptjax.analysis.summary import At, Found, Group, Row
 from gptjax.config import BadInput
-from gptjax.runs.log import with_names
 
 
 def write(flag: str, file: str, found: Found) -> None:
@@ -23,6 +22,8 @@ def write(flag: str, file: str, found: Found) -> None:
 
 
 def as_json(found: Found) -> bytes:
+    from gptjax.runs.log import with_names  # which loads fsspec, in a fifth of the time that a table takes
+
     whole = {
         "metric": found.metric,
         "at": None if found.at is None else found.at._asdict(),
@@ -49,7 +50,7 @@ def of_run(row: Row, metric: str, at: At | None) -> dict[str, Any]:
         "sessions": len(run.sessions),
         "redone": run.redone,
         "left_out": dict(run.left_out),
-        "notes": run.notes,
+        "notes": [*run.notes, *run.oddities],
     }
 
 

@@ -179,7 +179,7 @@ def of_run(run: Run) -> Iterator[str]:
         yield f"{name}: left out: {counted(run.left_out)}"
     if run.redone:
         yield f"{name}: {run.redone:,} steps were done again; the last line of each counts"
-    yield from (f"{name}: {plain(note)}" for note in run.notes)
+    yield from (f"{name}: {plain(note)}" for note in (*run.notes, *run.oddities))
 
 
 def at_cell(row: Row) -> str:
