@@ -18,7 +18,8 @@ from gptjax.commands import analyze
 from gptjax.runs.log import encode
 from tests.analysis import planted
 
-START_S = 0.5  # to open a run, of the processor; the clock of a busy machine tells little
+START_S = 0.5  # to open a run, of the processor, and no more than ...
+OF_NUMPY = 4.0  # ... so many times what loading numpy takes beside it: a busy processor is slow
 
 
 @pytest.fixture(scope="module")
@@ -101,19 +102,26 @@ def test_a_run_opens_in_half_a_second_without_jax(tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run/metrics.jsonl").write_bytes(log(0, 10_000))
     program = "import sys; from gptjax import cli; cli.main(['analyze', sys.argv[1]]); print(*sys.modules)"
-    spent = []
-    while len(spent) < 3 and min(spent, default=1.0) > START_S:
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        command = [sys.executable, "-c", program, str(tmp_path / "run")]
-        environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path / "cache")}
-        done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        spent.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
-        loaded = done.stdout.splitlines()[-1].split()
+    spent, numpy_s = [], 0.0
+    while len(spent) < 3 and min(spent, default=9.0) > max(START_S, OF_NUMPY * numpy_s):
+        numpy_s = in_a_process("import numpy", tmp_path)[1]
+        said, cpu_s = in_a_process(program, tmp_path)
+        spent.append(cpu_s)
+        loaded = said.splitlines()[-1].split()
         assert "gptjax.analysis.frames" in loaded and not {"jax", "pandas", "scipy", "matplotlib"} & set(loaded)
-    assert min(spent) <= START_S
+    assert min(spent) <= max(START_S, OF_NUMPY * numpy_s)
     assert list((tmp_path / "cache/gptjax/analysis").iterdir())
     assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["metrics.jsonl"], "nothing beside the log"
+
+
+def in_a_process(program: str, folder: pathlib.Path) -> tuple[str, float]:
+    """What it printed, and its seconds of the processor."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    command = [sys.executable, "-c", program, str(folder / "run")]
+    environment = os.environ | {"XDG_CACHE_HOME": str(folder / "cache")}
+    done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return done.stdout, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 def test_the_age_of_a_run_is_told_from_its_log(tmp_path):
