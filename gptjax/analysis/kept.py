@@ -173,7 +173,7 @@ def check(arrays: Mapping[str, np.ndarray]) -> str:
     made = xxhash.xxh3_128()
     for name in sorted(arrays):
         made.update(name.encode())
-        made.update(arrays[name])
+        made.update(arrays[name].data)
     return made.hexdigest()
 
 

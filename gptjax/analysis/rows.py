@@ -7,6 +7,7 @@ and "-Infinity" are numbers (runs/log.py). Nothing that a file can hold raises: 
 import collections
 import functools
 import json
+import json.scanner
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -23,7 +24,7 @@ NAMES = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 LARGEST_STEP = 2**53  # up to which every whole number is a float64 too
 OWN = ("step", "tokens", "time_s")
 NUMBERS = frozenset((int, float))
-scan = json.JSONDecoder().scan_once  # the value at a place of a text, and where it ends
+scan = json.scanner.make_scanner(json.JSONDecoder())  # the value at a place of a text, and where it ends
 
 
 class Column(NamedTuple):
@@ -191,5 +192,6 @@ def joined(parts: Sequence[Rows]) -> Rows:
         return parts[0]
     if not parts:
         return Gatherer().rows()
-    step, tokens, time_s = (np.concatenate([part[n] for part in parts]) for n in range(3))
-    return Rows(step, tokens, time_s, Joined(parts))
+    step = np.concatenate([part.step for part in parts])
+    tokens = np.concatenate([part.tokens for part in parts])
+    return Rows(step, tokens, np.concatenate([part.time_s for part in parts]), Joined(parts))

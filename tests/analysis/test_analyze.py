@@ -128,6 +128,6 @@ def test_the_age_of_a_run_is_told_from_its_log(tmp_path):
     planted.write(planted.sweep()[12]._replace(fate="stale", end=50), tmp_path)
     path = next(tmp_path.rglob("metrics.jsonl"))
     for age_s, status in ((1, "running"), (3600, "stale")):
-        os.utime(path, (time.time() - age_s,) * 2)
+        os.utime(path, (now := time.time() - age_s, now))
         assert cli.main(["analyze", str(tmp_path), f"--json={tmp_path / 'a.json'}"]) == 0
         assert json.loads(pathlib.Path(tmp_path, "a.json").read_text())["runs"][0]["status"] == status

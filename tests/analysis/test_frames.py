@@ -25,7 +25,7 @@ def write(folder: pathlib.Path, *lines: dict, header: dict | None = None, age_s:
     (folder / "metrics.jsonl").write_bytes(b"".join(map(log.encode, lines)))
     if header is not None:
         (folder / "run.json").write_text(json.dumps(header))
-    os.utime(folder / "metrics.jsonl", (time.time() - age_s,) * 2)
+    os.utime(folder / "metrics.jsonl", (now := time.time() - age_s, now))
     (run,) = frames.read([str(folder)])
     return run
 
