@@ -4,14 +4,13 @@
 
 The logs are synthetic, in the very form that `gptjax train` writes: a line a step, numbers as they come from a device.
 Cold: without the cache of what was read (the files are in the system's memory, as after a sweep that has just ended).
-Seconds are of the clock, with those of all processors beside them, and the most memory of any one process.
+Seconds are of the clock, with those of all processors beside them, and the most memory at any time.
 """
 
 import argparse
 import json
 import os
 import pathlib
-import resource
 import shutil
 import subprocess
 import sys
@@ -69,16 +68,16 @@ def write(root: pathlib.Path, n_runs: int, n_steps: int) -> int:
 
 
 def timed(words: list[str], cache: pathlib.Path) -> tuple[float, float, float]:
-    """Seconds of the clock, of the processors, and GiB at most of one process, of `gptjax analyze`."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    """Seconds of the clock, seconds of the processors, and GiB of memory at most, of `gptjax analyze`."""
     started = time.monotonic()
     command = [sys.executable, "-m", "gptjax.cli", "analyze", *words]
     environment = os.environ | {"XDG_CACHE_HOME": str(cache)}
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=environment)
+    child = subprocess.Popen(command, stdout=subprocess.DEVNULL, env=environment)
+    _, status, spent = os.wait4(child.pid, 0)
     wall_s = time.monotonic() - started
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return wall_s, cpu_s, after.ru_maxrss / 2**20
+    if status:
+        sys.exit(f"{command} ended with {status}")
+    return wall_s, spent.ru_utime + spent.ru_stime, spent.ru_maxrss / 2**20
 
 
 def main() -> None:

@@ -7,7 +7,6 @@ and "-Infinity" are numbers (runs/log.py). Nothing that a file can hold raises: 
 import collections
 import functools
 import json
-import json.scanner
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -24,7 +23,7 @@ NAMES = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 LARGEST_STEP = 2**53  # up to which every whole number is a float64 too
 OWN = ("step", "tokens", "time_s")
 NUMBERS = frozenset((int, float))
-scan = json.scanner.make_scanner(json.JSONDecoder())  # the value at a place of a text, and where it ends
+scan = json.JSONDecoder().raw_decode  # the value that a text begins with, and where it ends
 
 
 class Column(NamedTuple):
@@ -58,12 +57,12 @@ class Gatherer:
     def line(self, line: bytes) -> None:
         try:
             text = line.decode()
-            found, end = scan(text, 0)
+            found, end = scan(text)
             plain = type(found) is dict and end == len(text) and line.count(b'"') == 2 * len(found)  # no name twice
             if plain and "step" in found and NUMBERS.issuperset(map(type, found.values())):
                 self.numbers(tuple(found), tuple(map(float, found.values())), found["step"])
                 return
-        except (ValueError, StopIteration, RecursionError, OverflowError):
+        except (ValueError, RecursionError, OverflowError):
             pass  # what it is, is found out below
         self.odd_line(line)
 
