@@ -55,7 +55,7 @@ def write(root: pathlib.Path, n_runs: int, n_steps: int) -> int:
     base, total = config.to_dict(config.load(pathlib.Path(__file__).parents[1] / "configs/base.py")), 0
     for number in range(n_runs):
         rate = 1e-4 * 2 ** (number // 5 % 8)
-        own = base | {"seed": number % 5, "name": f"run{number:04d}", "n_steps": n_steps, "batch_tokens": BATCH}
+        own = base | {"seed": number % 5, "name": f"run{number:04d}", "n_steps": n_steps - 1, "batch_tokens": BATCH}
         own["optim"] = base["optim"] | {"peak_lr": rate, "warmup_steps": number // 40}
         folder = root / own["name"]
         folder.mkdir(parents=True)

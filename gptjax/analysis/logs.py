@@ -45,7 +45,10 @@ class Log:
                 self.settled, before = kept.load(self.path)
             if stamp != before and not all(hashed(file, one.start, one.end) == one.hash for one in self.settled):
                 self.settled = []
-            self.go_on(file, stamp, parse)
+            if not self.settled or self.settled[-1].end < stamp.size:
+                self.go_on(file, stamp, parse)
+            else:
+                self.recent = []
             self.stamp = stamp
         return True
 

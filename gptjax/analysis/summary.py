@@ -3,7 +3,7 @@
 import collections
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -35,12 +35,33 @@ class Value(NamedTuple):
     interpolated: bool
 
 
+class Finals(Mapping[str, float]):
+    """The last values of a run's metrics, but for those of time; each is looked up when it is asked for."""
+
+    def __init__(self, run: Run):
+        self.run, self.names = run, dict.fromkeys(name for name in run.metrics if not name.startswith("time/"))
+
+    def __getitem__(self, name: str) -> float:
+        if name not in self.names:
+            raise KeyError(name)
+        return self.run.final(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.names
+
+
 class Row(NamedTuple):
     """A run. Unknown is None."""
 
     run: Run
     config: dict[str, Any]  # the keys that differ among the runs
-    final: dict[str, float]  # of each metric, at its own last step
+    final: Mapping[str, float]  # of each metric, at its own last step
     best: tuple[float, int] | None  # of the metric that is compared, and its step
     at: Value | None
     tokens: float | None
@@ -170,7 +191,7 @@ def row(run: Run, keys: Sequence[str], metric: str, at: At | None) -> Row:
     return Row(
         run=run,
         config={key: run.config[key] for key in keys if key in run.config},
-        final={name: run.final(name) for name in run.metrics if not name.startswith("time/")},
+        final=Finals(run),
         best=best(run.series(metric), metric),
         at=None if at is None or at.where is None else value_at(run, metric, at.axis, at.where),
         tokens=tokens,
