@@ -150,6 +150,12 @@ def run_export_hf(flags: argparse.Namespace, overrides: list[str]) -> int:
     return export_hf.run(flags.folder, flags.to, flags.adapter)
 
 
+def run_analyze(flags: argparse.Namespace, overrides: list[str]) -> int:
+    from gptjax.commands import analyze
+
+    return analyze.run(analyze.Asked(**{name: getattr(flags, name) for name in analyze.Asked._fields}))
+
+
 def ask_for_huge_pages() -> None:
     """Starts this process anew, in 20 ms, with the one setting that glibc reads only at its own start.
 
@@ -194,6 +200,7 @@ COMMANDS = {
     "evaluate": run_evaluate,
     "import-hf": run_import_hf,
     "export-hf": run_export_hf,
+    "analyze": run_analyze,
 }
 
 

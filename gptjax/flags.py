@@ -89,6 +89,8 @@ def make_parser() -> argparse.ArgumentParser:
     take.add_argument("--from", dest="folder", required=True, metavar="RUN", help="as of generate")
     take.add_argument("--to", required=True, metavar="DIR", help="a new folder, for transformers to load")
     take.add_argument("--adapter", action="store_true", help="only the adapters of lora.rank, for peft to load")
+
+    add_analyze(commands)
     return parser
 
 
@@ -184,6 +186,35 @@ def add_evaluate(commands) -> None:
         action="store_true",
         help="of --harness: prompts are a user's messages, as the run's chat template has them",
     )
+
+
+def add_analyze(commands) -> None:
+    analyze = add(commands, "analyze", "compare runs: tables, means over seeds, files")
+    analyze.add_argument("runs", nargs="+", metavar="RUN", help="a run directory, a folder of runs, or a glob of them")
+    rows: list[tuple[str, type, object, str, str]] = [
+        ("metric", str, None, "NAME", "what is compared; default: eval/nll, or train/nll where that is not"),
+        ("at", str, None, "AXIS[:N]", "compare at N tokens, steps, flops or time; without N: at the most all reached"),
+        (
+            "sort",
+            str,
+            None,
+            "[-]KEY",
+            "order by a key, a metric, step...; with - the largest first; default: the best",
+        ),
+        ("group", str, None, "KEY,...", "average runs alike in these keys; default: in all that differ but the seed"),
+        ("json", str, None, "FILE", "write runs and groups"),
+        ("csv", str, None, "FILE", "write a row for each run"),
+        ("parquet", str, None, "FILE", "the same, for dataframes"),
+    ]
+    add_rows(analyze, rows)
+    analyze.add_argument(
+        "--where",
+        action="append",
+        default=[],
+        metavar="TEST",
+        help="only runs such as optim.peak_lr>=1e-3, status=done, name~REGEX; several must all hold",
+    )
+    analyze.add_argument("--follow", action="store_true", help="draw again while runs write")
 
 
 def add_from(parser: argparse.ArgumentParser) -> None:

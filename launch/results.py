@@ -6,6 +6,8 @@ import math
 import os
 from typing import Any
 
+from gptjax.analysis import places
+
 TAIL = 16_384  # bytes: some thirty lines
 ALWAYS = ("step", "tokens")
 
@@ -22,19 +24,14 @@ def last(workdir: str, metric: str) -> dict[str, Any]:
 
 def lines(workdir: str) -> list[dict]:
     """The newest whole lines of a local run's log; all of them, where it lies in a bucket."""
+    size, content = 0, b""
     if "://" in workdir:
-        from gptjax.runs.log import read_metrics
-
-        with contextlib.suppress(FileNotFoundError):
-            return read_metrics(workdir)
-        return []
-    try:
-        with open(f"{workdir}/metrics.jsonl", "rb") as file:
+        content = b"".join(map(places.content, places.files(workdir, "metrics")))
+    else:
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError), open(f"{workdir}/metrics.jsonl", "rb") as file:
             size = file.seek(0, os.SEEK_END)
             file.seek(max(0, size - TAIL))
             content = file.read()
-    except (FileNotFoundError, NotADirectoryError):
-        return []
     whole = content.splitlines(keepends=True)[1 if size > TAIL else 0 :]
     found = []
     for line in whole:

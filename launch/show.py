@@ -13,6 +13,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from gptjax.analysis import seeds
 from launch import halving, results
 from launch.batch import Batch, Place
 from launch.controller import Driver
@@ -22,9 +23,6 @@ from launch.table import STATES, State
 
 MOST_ROWS = 60  # of a table; --json has all
 GIB = 2**30
-# 97.5 % quantiles of Student's distribution, for 1, 2, ... degrees of freedom; beyond, the normal one's
-STUDENT = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131)
-NORMAL = 1.96
 
 
 def console() -> Console:
@@ -128,11 +126,8 @@ def over_seeds(found: Sequence[Mapping[str, Any]], keys: Sequence[str], metric: 
 
 
 def interval(values: Sequence[float]) -> str:
-    if len(values) < 2:
-        return ""
-    mean, df = statistics.fmean(values), len(values) - 1
-    half = (STUDENT[df - 1] if df <= len(STUDENT) else NORMAL) * statistics.stdev(values) / len(values) ** 0.5
-    return f"{mean - half:.4f} to {mean + half:.4f}"
+    bounds = seeds.interval(values)
+    return "" if bounds is None else f"{bounds[0]:.4f} to {bounds[1]:.4f}"
 
 
 def rows_table(*columns: str) -> Table:

@@ -1,0 +1,1 @@
+"""Reading experiments: logs in, tables, curves and answers out. Nothing here imports jax."""

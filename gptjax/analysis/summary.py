@@ -1,0 +1,279 @@
+"""What runs have come to, side by side: a row for each run, and means over the seeds of those that are else alike."""
+
+import collections
+import math
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from gptjax.analysis.frames import Run, Series
+from gptjax.analysis.seeds import interval
+from gptjax.config import BadInput
+from gptjax.training.patience import HIGHER
+
+WORDS = ("name", "note", "tags")  # keys of a config that change nothing
+SEED = "seed"
+METRICS = ("eval/nll", "train/nll")  # what is compared, where nobody asks for another
+MORE_IS_BETTER = (*HIGHER, "perf/tokens_per_s", "perf/mfu")
+AXES = {"tokens": "tokens", "steps": "step", "flops": "FLOPs", "time": "s"}
+
+
+class At(NamedTuple):
+    """Where runs are compared: at so many tokens, steps, FLOPs or seconds; None: the most that all have reached."""
+
+    axis: str
+    where: float | None
+
+    def __str__(self) -> str:
+        return f"{number(self.where)} {AXES[self.axis]}"
+
+
+class Value(NamedTuple):
+    value: float
+    interpolated: bool
+
+
+class Finals(Mapping[str, float]):
+    """The last values of a run's metrics, but for those of time; each is looked up when it is asked for."""
+
+    def __init__(self, run: Run):
+        self.run, self.names = run, dict.fromkeys(name for name in run.metrics if not name.startswith("time/"))
+
+    def __getitem__(self, name: str) -> float:
+        if name not in self.names:
+            raise KeyError(name)
+        return self.run.final(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.names
+
+
+class Row(NamedTuple):
+    """A run. Unknown is None."""
+
+    run: Run
+    config: dict[str, Any]  # the keys that differ among the runs
+    final: Mapping[str, float]  # of each metric, at its own last step
+    best: tuple[float, int] | None  # of the metric that is compared, and its step
+    at: Value | None
+    tokens: float | None
+    time_s: float | None
+    flops: float | None
+    tokens_per_s: float | None  # medians
+    mfu: float | None
+    goodput: float | None
+
+
+class Group(NamedTuple):
+    config: dict[str, Any]
+    names: list[str]  # of the runs in the mean
+    mean: float | None
+    interval: tuple[float, float] | None
+    left_out: dict[str, int]  # of its runs, by their status
+
+    @property
+    def n(self) -> int:
+        return len(self.names)
+
+
+class Found(NamedTuple):
+    """What there is to be shown."""
+
+    metric: str
+    at: At | None
+    rows: list[Row]
+    groups: list[Group]
+    notes: list[str]  # of what was not compared
+
+    @property
+    def keys(self) -> list[str]:
+        """Of the configs, those that differ."""
+        return list(dict.fromkeys(key for row in self.rows for key in row.config))
+
+
+def parse_at(text: str) -> At:
+    """tokens, steps, flops or time, each alone or with a number: tokens:1e9."""
+    axis, colon, where = text.partition(":")
+    if axis not in AXES:
+        raise BadInput(f"--at={text}: the axes are {', '.join(AXES)}, such as --at=tokens:1e9")
+    try:
+        found = float(where) if colon else None
+    except ValueError as error:
+        raise BadInput(f"--at={text}: {where or 'nothing'} is no number; such as --at={axis}:1000") from error
+    if found is not None and not 0 <= found < math.inf:
+        raise BadInput(f"--at={text}: a point of a run is at 0 or after it")
+    return At(axis, found)
+
+
+def metric_of(runs: Sequence[Run], asked: str | None) -> str:
+    """The metric that is compared; raises BadInput where no run has it."""
+    known = list(dict.fromkeys(name for run in runs for name in run.metrics))
+    if asked is not None and asked not in known:
+        raise no_such("--metric", asked, known)
+    return asked or next((name for name in METRICS if name in known), METRICS[0])
+
+
+def no_such(what: str, asked: str, known: Sequence[str]) -> BadInput:
+    import difflib
+
+    near = difflib.get_close_matches(asked, known, n=1, cutoff=0.4)
+    some = f"did you mean {near[0]}?" if near else f"there are {', '.join(known[:12]) or 'none'}"
+    return BadInput(f"{what}={asked}: no run has it; {some}")
+
+
+def differing(runs: Sequence[Run]) -> list[str]:
+    """Keys that not all configs have the same value of, in the order of a config; words are left out."""
+    known = [run.config for run in runs if run.config]
+    first = known[0] if known else {}
+    differ = set()
+    for one in known:
+        if one != first:
+            differ |= dict(one.items() ^ first.items()).keys()
+    order = dict.fromkeys(key for one in known for key in one) if differ else {}
+    return [key for key in order if key in differ and key not in WORDS]
+
+
+def positions(run: Run, series: Series, axis: str) -> np.ndarray:
+    """Where each entry of a series lies on an axis; NaN where that is not known."""
+    if axis == "flops":
+        per_token = run.flops_per_token
+        return series.tokens * (math.nan if per_token is None else per_token)
+    return {"tokens": series.tokens, "steps": series.step.astype(np.float64), "time": series.time_s}[axis]
+
+
+def value_at(run: Run, metric: str, axis: str, where: int | float) -> Value | None:
+    """A metric at a point: on the straight line between the entries around it. None outside of them."""
+    series = run.series(metric)
+    x = positions(run, series, axis)
+    known = np.isfinite(x)
+    x, value = x[known], series.value[known]
+    order = np.argsort(x, kind="stable")
+    x, value = x[order], value[order]
+    if not len(x) or not x[0] <= where <= x[-1]:
+        return None
+    after = int(np.searchsorted(x, where))
+    if x[after] == where:
+        return Value(float(value[np.searchsorted(x, where, side="right") - 1]), False)
+    share = (where - x[after - 1]) / (x[after] - x[after - 1])
+    return Value(float(value[after - 1] + share * (value[after] - value[after - 1])), True)
+
+
+def reached(runs: Sequence[Run], metric: str, axis: str) -> float | None:
+    """The farthest point that all runs with the metric have come to; None where no run's axis is known."""
+    ends = []
+    for run in runs:
+        x = positions(run, run.series(metric), axis)
+        ends += [float(np.nanmax(x))] if np.isfinite(x).any() else []
+    return min(ends, default=None)
+
+
+def rows(runs: Sequence[Run], metric: str, at: At | None) -> tuple[list[Row], At | None]:
+    """A row for each run, best first, and the point that they are compared at: None where no run lies on that axis."""
+    keys = differing(runs)
+    if at is not None and at.where is None:
+        most = reached(runs, metric, at.axis)
+        at = None if most is None else At(at.axis, most)
+    made = [row(run, keys, metric, at) for run in runs]
+    return sorted(made, key=lambda one: rank(one, metric, at)), at
+
+
+def row(run: Run, keys: Sequence[str], metric: str, at: At | None) -> Row:
+    tokens = last_known(run.rows.tokens)
+    flops = None if tokens is None or run.flops_per_token is None else tokens * run.flops_per_token
+    return Row(
+        run=run,
+        config={key: run.config[key] for key in keys if key in run.config},
+        final=Finals(run),
+        best=best(run.series(metric), metric),
+        at=None if at is None or at.where is None else value_at(run, metric, at.axis, at.where),
+        tokens=tokens,
+        time_s=last_known(run.time_s),
+        flops=flops,
+        tokens_per_s=median(run, "perf/tokens_per_s"),
+        mfu=median(run, "perf/mfu"),
+        goodput=None if run.goodput is None else run.goodput.fraction,
+    )
+
+
+def rank(row: Row, metric: str, at: At | None) -> tuple[bool, float]:
+    """Best first; then what is unknown or no number, and what has diverged since."""
+    value = result(row, metric, at)
+    if value is None or math.isnan(value):
+        return True, math.inf
+    return row.run.status == "diverged" and at is None, -value if more_is_better(metric) else value
+
+
+def result(row: Row, metric: str, at: At | None) -> float | None:
+    if at is not None:
+        return None if row.at is None else row.at.value
+    return row.final[metric] if metric in row.final else None
+
+
+def groups(rows: Sequence[Row], keys: Sequence[str], metric: str, at: At | None) -> list[Group]:
+    """Means over runs with the same values of `keys`, best first. Without a point to compare at, only runs that are
+    done count; what is not finite never does."""
+    by_config: dict[str, list[Row]] = collections.defaultdict(list)
+    for one in rows:
+        by_config[repr([one.run.config[key] if key in one.run.config else None for key in keys])].append(one)
+    made = [group(members, keys, metric, at) for members in by_config.values()]
+    sign = -1 if more_is_better(metric) else 1
+    return sorted(made, key=lambda one: (one.mean is None, sign * (one.mean or 0.0)))
+
+
+def group(members: Sequence[Row], keys: Sequence[str], metric: str, at: At | None) -> Group:
+    values, names, left_out = [], [], collections.Counter()
+    for one in members:
+        value = result(one, metric, at)
+        if value is None or not math.isfinite(value) or at is None and not is_result(one.run):
+            left_out[one.run.status if at is None or value is not None else "not measured there"] += 1
+        else:
+            values.append(value)
+            names.append(one.run.name)
+    config = {key: members[0].run.config[key] for key in keys if key in members[0].run.config}
+    return Group(config, names, statistics.fmean(values) if values else None, interval(values), dict(left_out))
+
+
+def is_result(run: Run) -> bool:
+    """Whether its last value is what it came to; of a run that does not say how long it was to be, it is."""
+    return run.status == "done" or run.status == "unknown" and "n_steps" not in run.config
+
+
+def best(series: Series, metric: str) -> tuple[float, int] | None:
+    finite = np.isfinite(series.value)
+    if not finite.any():
+        return None
+    value, step = series.value[finite], series.step[finite]
+    place = int(np.argmax(value) if more_is_better(metric) else np.argmin(value))
+    return float(value[place]), int(step[place])
+
+
+def median(run: Run, metric: str) -> float | None:
+    value = run.series(metric).value
+    value = value[np.isfinite(value)]
+    return float(np.median(value)) if len(value) else None
+
+
+def last_known(values: np.ndarray) -> float | None:
+    known = values[np.isfinite(values)]
+    return float(known.max()) if len(known) else None
+
+
+def more_is_better(metric: str) -> bool:
+    return metric in MORE_IS_BETTER or metric.endswith("accuracy")
+
+
+def number(value: int | float | None, digits: int = 4) -> str:
+    """Blank where it is unknown."""
+    if value is None:
+        return ""
+    if abs(value) < 1e7 and (abs(value) >= 1000 or value == int(value)):
+        return f"{value:,.0f}"
+    return f"{value:.{digits}g}"

@@ -1,0 +1,99 @@
+"""`gptjax analyze`: runs side by side, and means over their seeds: on the screen, as JSON, CSV or Parquet."""
+
+import importlib.util
+import time
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from gptjax.analysis import frames, summary, where
+from gptjax.analysis.frames import Run
+from gptjax.analysis.summary import Found
+from gptjax.commands import analyze_files, analyze_text
+from gptjax.config import BadInput
+
+FOLLOW_S = 2.0  # between two looks at runs that write
+
+
+class Asked(NamedTuple):
+    """The flags of the command, by their names."""
+
+    runs: list[str]
+    metric: str | None
+    at: str | None
+    where: list[str]
+    sort: str | None
+    group: str | None
+    follow: bool
+    json: str | None
+    csv: str | None
+    parquet: str | None
+
+
+def run(asked: Asked) -> int:
+    """Prints the tables, and writes what is asked for; raises BadInput."""
+    check(asked)
+    if asked.follow:
+        return follow(asked)
+    found = look(asked, frames.read(asked.runs))
+    analyze_text.show(found)
+    write(asked, found)
+    return 0
+
+
+def check(asked: Asked) -> None:
+    """Refuses what cannot be before anything long is read."""
+    if asked.at is not None:
+        summary.parse_at(asked.at)
+    for text in asked.where:
+        where.parse(text)
+    if asked.parquet is not None and importlib.util.find_spec("pyarrow") is None:
+        raise BadInput("--parquet needs the package pyarrow: pip install 'gptjax[analysis]'")
+
+
+def look(asked: Asked, runs: Sequence[Run]) -> Found:
+    chosen, unknown = where.kept(runs, [where.parse(text) for text in asked.where])
+    notes = [f"{n:,} runs do not say {field}" for field, n in unknown.items()]
+    if len(chosen) < len(runs):
+        notes.append(f"{len(chosen):,} of {len(runs):,} runs fit --where")
+    metric = summary.metric_of(chosen or runs, asked.metric)
+    rows, at = summary.rows(chosen, metric, None if asked.at is None else summary.parse_at(asked.at))
+    if asked.at is not None and at is None:
+        notes.append(f"--at={asked.at}: of no run with {metric} is it known where it lies on that axis")
+    made = summary.groups(rows, group_keys(asked, chosen), metric, at)
+    if asked.group is None and all(group.n + sum(group.left_out.values()) < 2 for group in made):
+        made = []
+    return Found(metric, at, where.ordered(rows, asked.sort) if asked.sort else rows, made, notes)
+
+
+def group_keys(asked: Asked, runs: Sequence[Run]) -> list[str]:
+    """Those asked for, or all that differ but the seed."""
+    if asked.group is None:
+        return [key for key in summary.differing(runs) if key != summary.SEED]
+    keys = [key for key in asked.group.split(",") if key]
+    known = list(dict.fromkeys(key for run in runs for key in run.config))
+    for key in keys:
+        if key not in known:
+            raise summary.no_such("--group", key, known)
+    return keys
+
+
+def follow(asked: Asked) -> int:
+    """Looks again every FOLLOW_S seconds, until no run is running any more, or somebody presses Ctrl-C."""
+    with analyze_text.Live() as screen:
+        reader = frames.Reader(asked.runs)
+        while True:
+            found = look(asked, reader.read())
+            screen.show(found)
+            write(asked, found)
+            if all(row.run.status != "running" for row in found.rows):
+                return 0
+            try:
+                time.sleep(FOLLOW_S)
+            except KeyboardInterrupt:
+                return 0
+
+
+def write(asked: Asked, found: Found) -> None:
+    for flag in ("json", "csv", "parquet"):
+        if (file := getattr(asked, flag)) is not None:
+            analyze_files.write(flag, file, found)
