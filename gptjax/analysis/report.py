@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from gptjax.analysis import thinning, trouble
-from gptjax.analysis.frames import Run, Series, counted
+from gptjax.analysis.run import Run, Series, counted
 from gptjax.analysis.summary import WORDS, Found, Row, best, more_is_better
 from gptjax.config import BadInput
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gptjax.analysis.frames import Series
+from gptjax.analysis.run import Series
 
 WINDOWS = (0.02, 0.1)  # of the lines of a run: some smoothing, and much
 LEAST_WINDOW = 5  # lines

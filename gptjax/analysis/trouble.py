@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gptjax.analysis.frames import Run, Series
+from gptjax.analysis.run import Run, Series
 
 OF_NORMAL = 1.4826  # standard deviations of a normal distribution in one median deviation
 SPIKE = 8.0  # deviations above the lines before; the greatest of ten million normal values lies 5.2 above

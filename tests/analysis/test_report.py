@@ -1,10 +1,12 @@
 """The page of `gptjax analyze --html`, in a real browser without a window."""
 
+import dataclasses
+
 import pytest
 from playwright.sync_api import expect
 
 from gptjax.analysis import frames, report, summary
-from gptjax.analysis.frames import Run
+from gptjax.analysis.run import Run
 from gptjax.analysis.summary import Found
 from tests.analysis import planted
 from tests.browser import NEEDS_CHROMIUM, chromium
@@ -188,7 +190,7 @@ def test_what_runs_say_is_never_markup(page, tmp_path):
     lines[20]["train/nll"] = 90.0
     runs = [frames.of_objects(f"{EVIL}{n}", EVIL, lines, {"note": EVIL, EVIL: EVIL + str(n)}) for n in range(2)]
     runs = [
-        frames.dataclasses.replace(run, header={**run.header, "command": EVIL, "versions": {EVIL: EVIL}}, notes=(EVIL,))
+        dataclasses.replace(run, header={**run.header, "command": EVIL, "versions": {EVIL: EVIL}}, notes=(EVIL,))
         for run in runs
     ]
     (tmp_path / "evil.html").write_text(report.html(found_of(runs)), encoding="utf-8")

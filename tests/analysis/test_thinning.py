@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from gptjax.analysis import report, thinning
-from gptjax.analysis.frames import Series
+from gptjax.analysis.run import Series
 
 GROUNDS = ("ground", "raised")
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from gptjax.analysis import frames, trouble
-from gptjax.analysis.frames import Run
+from gptjax.analysis.run import Run
 
 GOLDEN = pathlib.Path(__file__).parent / "golden"
 BATCH = 4096
