@@ -4,6 +4,7 @@ Everything is held against the run's own noise (medians and median deviations, w
 against a share below which nobody cares; a rule that cannot tell says nothing. A window is a number of logged lines.
 """
 
+import statistics
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -69,10 +70,10 @@ def finite(series: Series) -> Series:
     return series if keep.all() else Series(*(part[keep] for part in series))
 
 
-def deviation(value: np.ndarray, axis: int = -1) -> np.ndarray:
-    """The standard deviation that a normal distribution with this median deviation has."""
-    median = np.median(value, axis=axis, keepdims=True)
-    return OF_NORMAL * np.median(np.abs(value - median), axis=axis)
+def deviations(blocks_KW: np.ndarray) -> np.ndarray:
+    """For each block the standard deviation that a normal distribution with its median deviation has."""
+    medians_K1 = np.median(blocks_KW, axis=1, keepdims=True)
+    return OF_NORMAL * np.median(np.abs(blocks_KW - medians_K1), axis=1)
 
 
 def in_blocks(value: np.ndarray, size: int) -> np.ndarray:
@@ -102,7 +103,7 @@ def spikes(loss: Series) -> Iterator[Found]:
     blocks_KW = in_blocks(value, width)
     if len(blocks_KW) < 2:
         return
-    usual = 0.5 * np.median(deviation(blocks_KW))  # a window whose lines agree by chance is not believed
+    usual = 0.5 * float(np.median(deviations(blocks_KW)))  # a window whose lines agree by chance is not believed
     medians_K = np.median(blocks_KW, axis=1)
     before_K = np.minimum(medians_K[:-1], medians_K[1:])  # a first look, by blocks; then window by window
     offset = len(value) - blocks_KW[1:].size
@@ -112,7 +113,7 @@ def spikes(loss: Series) -> Iterator[Found]:
         if at < over:
             continue
         window = value[at - width : at]
-        median, noise = np.median(window), max(float(deviation(window)), float(usual))
+        median, noise = np.median(window), max(float(deviations(window[None])[0]), usual)
         rise = value[at] - median
         if rise <= SPIKE * noise or rise <= SPIKE_RISE * abs(median):
             continue
@@ -154,6 +155,8 @@ def plateau(loss: Series, rate: Series) -> Iterator[Trouble]:
             part = value[start : start + 10 * tenths]
             x = np.linspace(-0.5, 0.5, len(part))
             fall = -float(x @ part) / float(x @ x)  # by least squares
+            if fall > FLAT * abs(part[0]):
+                continue
             residual = part - part.mean() + fall * x
             error = float(np.sqrt(residual @ residual / (len(part) - 2) / (x @ x)))
             first, last = int(step[start, 0]), int(step[start + 10 * tenths - 1, -1])
@@ -178,8 +181,10 @@ def growing(norm: Series, rate: Series) -> Iterator[Trouble]:
     medians = np.median(in_blocks(norm.value[len(norm.value) // 10 :], size), axis=1)
     steps = in_blocks(norm.step[len(norm.value) // 10 :], size)
     for at in range(4, len(medians)):
+        if not medians[at - 2] < medians[at - 1] < medians[at]:
+            continue
         usual = float(np.median(medians[: at - 2]))
-        if medians[at] < GROWTH * usual or not medians[at - 2] < medians[at - 1] < medians[at]:
+        if medians[at] < GROWTH * usual:
             continue
         calm = np.flatnonzero(medians[:at] < 1.5 * usual)
         first, last = int(steps[calm[-1], -1]), int(steps[at, -1])
@@ -200,16 +205,12 @@ def waiting(waited: Series, rate: Series) -> Iterator[Found]:
         update_s = np.diff(waited.tokens[ours]) / rate.value[theirs][1:]
         share = np.where((wait_s >= 0) & (update_s > 0), wait_s / update_s, 0.0)
     share = np.clip(np.nan_to_num(share), 0.0, 1.0)
-    middle = np.median(np.lib.stride_tricks.sliding_window_view(share, 5), axis=1)
-    for start, stop in stretches(middle >= WAITING):
-        first, last = int(step[start + 1]), int(step[stop + 4])
-        inside = slice(start, stop + 4)
-        part = (
-            float(wait_s[inside].sum() / max(update_s[inside].sum(), 1e-9))
-            if np.isfinite(update_s[inside]).all()
-            else float(share[inside].mean())
-        )
-        text = f"{min(part, 1):.0%} of the updates' time went into waiting for data, steps {first:,} to {last:,}"
+    most = np.convolve(share >= WAITING, np.ones(5), "valid") >= 3  # of each and two on either side
+    for start, stop in stretches(most):
+        inside = slice(start + 2 if start else 0, stop + 2 if stop < len(most) else len(share))
+        first, last = int(step[inside.start]), int(step[inside.stop])
+        part = float(np.average(share[inside], weights=np.diff(waited.tokens[ours])[inside]))
+        text = f"{part:.0%} of the updates' time went into waiting for data, steps {first:,} to {last:,}"
         yield Found(part * (last - first), first, last, text)
 
 
@@ -226,21 +227,21 @@ def slower(rate: Series) -> Iterator[Found]:
     blocks, steps = in_blocks(value, size), in_blocks(step, size)
     if len(blocks) < 3:
         return
-    medians = np.median(blocks, axis=1)
-    error = 1.2533 * float(np.median(deviation(blocks))) / size**0.5  # of a block's median
-    usual, slow = [float(medians[0])], np.zeros(len(medians), bool)
-    for at in range(1, len(medians)):
-        before = float(np.median(usual[-9:]))
-        slow[at] = medians[at] < (1 - SLOWER) * before and before - medians[at] > 4 * error
-        if not slow[at]:
-            usual.append(float(medians[at]))
-    for start, stop in stretches(slow):
+    medians = np.median(blocks, axis=1).tolist()
+    error = 1.2533 * float(np.median(deviations(blocks))) / size**0.5  # of a block's median
+    usual, before, slow = [medians[0]], [medians[0]], [False]  # before: what was usual when a block came
+    for median in medians[1:]:
+        before.append(statistics.median(usual[-9:]))
+        slow.append(median < (1 - SLOWER) * before[-1] and before[-1] - median > 4 * error)
+        if not slow[-1]:
+            usual.append(median)
+    for start, stop in stretches(np.array(slow)):
         if stop - start < 2:
             continue
-        before, now = float(np.median(medians[:start][~slow[:start]][-9:])), float(np.median(medians[start:stop]))
+        was, now = before[start], statistics.median(medians[start:stop])
         first, last = int(steps[start, 0]), int(steps[stop - 1, -1])
-        text = f"{now:,.0f} tokens/s instead of {before:,.0f} ({now / before - 1:.0%}), steps {first:,} to {last:,}"
-        yield Found((1 - now / before) * (last - first), first, last, text)
+        text = f"{now:,.0f} tokens/s instead of {was:,.0f} ({now / was - 1:.0%}), steps {first:,} to {last:,}"
+        yield Found((1 - now / was) * (last - first), first, last, text)
 
 
 def restarts(run: Run) -> Iterator[Found]:
