@@ -24,6 +24,6 @@ def chromium(profile: str) -> Iterator[BrowserContext]:
         context = playwright.chromium.launch_persistent_context(
             profile, executable_path=CHROMIUM, headless=True, args=FLAGS
         )
-        context.set_default_timeout(10_000)
+        context.set_default_timeout(30_000)  # of a busy machine
         yield context
         context.close()

@@ -11,7 +11,6 @@ import numpy as np
 from gptjax.analysis.run import Series
 
 WINDOWS = (0.02, 0.1)  # of the lines of a run: some smoothing, and much
-LEAST_WINDOW = 5  # lines
 
 
 class Curve(NamedTuple):
@@ -57,7 +56,7 @@ def means(value: np.ndarray, share: float) -> np.ndarray:
     """The mean over so large a share of the lines around each, symmetric at the start, where a loss falls steeply; at
     the end over what there is."""
     n = len(value)
-    half = max(LEAST_WINDOW, round(share * n)) // 2
+    half = round(share * n) // 2
     at = np.arange(n)
     low, high = at - np.minimum(half, at), np.minimum(at + np.minimum(half, at), n - 1) + 1
     finite = np.isfinite(value)

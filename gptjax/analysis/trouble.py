@@ -248,7 +248,7 @@ def restarts(run: Run) -> Iterator[Found]:
     reached = run.sessions[0].last_step if run.sessions else 0
     for number, session in enumerate(run.sessions[1:], 2):
         again = max(0, reached - session.first_step)
-        done = f", where the log had reached {reached:,}: {again:,} steps done again" if again else ""
+        done = f"; steps {session.first_step:,} to {reached:,} were done again" if again else ""
         text = f"session {number} of {len(run.sessions)} began at step {session.first_step:,}{done}"
         yield Found(again, session.first_step, session.first_step, text)
         reached = max(reached, session.last_step)

@@ -41,25 +41,39 @@ def browser(tmp_path_factory):
         yield context
 
 
-@pytest.fixture
-def page(browser):
-    """A page that may load nothing but itself, and on whose console nobody may complain."""
-    page, wrong = browser.new_page(), []
-    page.on("pageerror", lambda error: wrong.append(str(error)))
-    page.on("console", lambda message: wrong.append(message.text) if message.type in ("error", "warning") else None)
-    page.on(
-        "request",
-        lambda request: None if request.url.startswith(("file:", "data:", "blob:")) else wrong.append(request.url),
-    )
+@pytest.fixture(scope="module")
+def pages(browser):
+    """Makes pages that may load nothing but themselves, and on whose console nobody may complain."""
+    wrong = []
+    allowed = ("file:", "data:", "blob:")
+
+    def page():
+        made = browser.new_page()
+        made.on("pageerror", lambda error: wrong.append(str(error)))
+        made.on("console", lambda said: wrong.append(said.text) if said.type in ("error", "warning") else None)
+        made.on("request", lambda request: None if request.url.startswith(allowed) else wrong.append(request.url))
+        return made
+
+    page.wrong = wrong
+    return page
+
+
+@pytest.fixture(scope="module")
+def opened_sweep(pages, folder):
+    page = pages()
+    opened(page, folder / "sweep.html")
     yield page
     page.close()
-    assert wrong == []
 
 
 @pytest.fixture
-def sweep(page, folder):
-    opened(page, folder / "sweep.html")
-    return page
+def sweep(pages, opened_sweep):
+    """The page of the sweep, as it was at first."""
+    opened_sweep.evaluate("(document.activeElement.blur(), $('filter').value = '', $('bands').checked = false)")
+    opened_sweep.evaluate("(chosen_at_first(), STATE.picked = null, STATE.mark = null, scrollTo(0, 0), filter())")
+    drawn(opened_sweep)
+    yield opened_sweep
+    assert pages.wrong == []
 
 
 def opened(page, file):
@@ -156,27 +170,26 @@ def test_the_seeds_of_a_cell_become_one_band(sweep):
 def test_another_axis_moves_the_curves(sweep):
     last = "Math.max(...document.getElementById('loss').data.flatMap((trace) => trace.x))"
     assert sweep.evaluate(last) == planted.N_STEPS
-    sweep.get_by_label("Against").select_option("tokens")
+    sweep.get_by_role("combobox", name="Against", exact=True).select_option("tokens")
     assert sweep.evaluate(last) == planted.N_STEPS * planted.BATCH
-    sweep.get_by_label("Against").select_option("flops")
+    sweep.get_by_role("combobox", name="Against", exact=True).select_option("flops")
     one = next(one for one in planted.sweep() if one.width == planted.LARGE)
     assert sweep.evaluate(last) == pytest.approx(planted.N_STEPS * planted.BATCH * planted.flops_per_token(one))
 
 
 def test_samples_are_shown_by_step_as_they_are(sweep):
-    sweep.get_by_label("Run", exact=True).select_option(label="lr0.003-d64-s1")
+    sweep.get_by_role("combobox", name="Run", exact=True).select_option(label="lr0.003-d64-s1")
     texts = sweep.locator("#sample-list pre").all_inner_texts()
     assert texts == [f"The <i>{step}</i> of lr0.003-d64-s1" for step in (200, 100, 50)]
 
 
 def test_two_runs_are_held_against_each_other(sweep):
-    sweep.get_by_label("One", exact=True).select_option(label="lr0.003-d64-s0")
-    sweep.get_by_label("Other", exact=True).select_option(label="lr0.01-d64-s0")
-    rows = {
-        row[1]: row[2:] for row in (row.split("\t") for row in sweep.locator("#differences").inner_text().splitlines())
-    }
-    assert rows["optim.peak_lr"] == ["0.003", "0.01", "0.007"]
-    assert "seed" not in rows and "model.d_model" not in rows
+    sweep.get_by_role("combobox", name="One", exact=True).select_option(label="lr0.003-d64-s0")
+    sweep.get_by_role("combobox", name="Other", exact=True).select_option(label="lr0.01-d64-s0")
+    rows = [row.locator("th, td").all_inner_texts() for row in sweep.locator("#differences tbody tr").all()]
+    differences = {what: values for _, what, *values in rows}
+    assert differences["optim.peak_lr"] == ["0.003", "0.01", "0.007"]
+    assert "seed" not in differences and "model.d_model" not in differences
 
 
 def test_behind_each_picture_is_a_table(sweep):
@@ -185,7 +198,7 @@ def test_behind_each_picture_is_a_table(sweep):
     assert figure.locator("tbody tr").count() == 8  # four rates, two widths
 
 
-def test_what_runs_say_is_never_markup(page, tmp_path):
+def test_what_runs_say_is_never_markup(pages, tmp_path):
     lines = [{"step": step, "train/nll": 3.0, EVIL: 1.0, "time/began": 1.0, "time/step": 1.0} for step in range(40)]
     lines[20]["train/nll"] = 90.0
     runs = [frames.of_objects(f"{EVIL}{n}", EVIL, lines, {"note": EVIL, EVIL: EVIL + str(n)}) for n in range(2)]
@@ -194,22 +207,29 @@ def test_what_runs_say_is_never_markup(page, tmp_path):
         for run in runs
     ]
     (tmp_path / "evil.html").write_text(report.html(found_of(runs)), encoding="utf-8")
+    page = pages()
     opened(page, tmp_path / "evil.html")
     assert names(page) == [f"{EVIL}0", f"{EVIL}1"]
     hover(page, "loss", 2, 5)
     expect(page.locator("#loss .hoverlayer")).to_contain_text("onerror")
-    page.get_by_label("Colour by").select_option(EVIL)
-    page.get_by_label("Metric").select_option(EVIL)
+    page.get_by_role("combobox", name="Colour by", exact=True).select_option(EVIL)
+    page.get_by_role("combobox", name="Metric", exact=True).select_option(EVIL)
     drawn(page)
     assert page.evaluate("window.broken") is None
     assert (page.locator("img").count(), page.locator("script").count()) == (0, 3)
+    page.close()
+    assert pages.wrong == []
 
 
-def test_the_page_prints_on_white_without_its_controls(sweep):
+def test_the_page_prints_on_white_without_its_controls_and_is_dark_at_night(sweep):
     sweep.emulate_media(media="print", color_scheme="dark")
     assert sweep.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
     assert sweep.locator(".controls:visible").count() == 0
     assert sweep.locator("#table tbody tr:visible").count() == 24
+    sweep.emulate_media(media="screen", color_scheme="dark")
+    assert sweep.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(22, 23, 26)"
+    assert sweep.evaluate("getComputedStyle(document.querySelector('#loss .xtitle')).fill") == "rgb(232, 232, 230)"
+    sweep.emulate_media(color_scheme="light")
 
 
 def test_everything_that_can_be_chosen_has_a_name(sweep):

@@ -149,7 +149,7 @@ def test_a_restart_says_what_was_done_again():
     lines = [{"step": step, "train/nll": 3.0, "time/began": BEGAN} for step in range(0, 131)]
     lines += [{"step": step, "train/nll": 3.0, "time/began": BEGAN + 300} for step in range(100, 200)]
     (found,) = [one for one in trouble.find(frames.of_objects("r", "r", lines)) if one.kind == "restart"]
-    assert found.step == 100 and "had reached 130: 30 steps done again" in found.text
+    assert found.step == 100 and "steps 100 to 130 were done again" in found.text
 
 
 def test_a_run_that_nobody_writes_any_more_is_stale():

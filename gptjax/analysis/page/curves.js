@@ -82,12 +82,15 @@ function grouped(runs) {
   return cells;
 }
 
-function marks(runs, name) {  // where trouble was found
-  const found = runs.flatMap((run) => run.trouble.filter(([, kind]) => ["spike", "not finite"].includes(kind)).map((one) => [run, ...one])).slice(0, MOST_MARKS);
-  const at = found.map(([run, step]) => between(...run.curves[name].raw, step));
+function marks(runs, name) {  // where trouble was found in this metric; behind its last finite value if it became none
+  const found = runs.flatMap((run) => run.trouble.filter(([, kind, text]) => ["spike", "not finite"].includes(kind) && text.includes(name)).map((one) => [run, ...one])).slice(0, MOST_MARKS);
+  const at = found.map(([run, step]) => {
+    const [steps, values] = run.curves[name].raw, finite = steps.map((_, place) => place).filter((place) => known(values[place]));
+    return between(finite.map((place) => steps[place]), finite.map((place) => values[place]), step);
+  });
   return {
     type: "scatter", mode: "markers", name: "trouble", x: found.map(([run, step]) => place(run, step)), y: at, showlegend: false,
-    marker: { symbol: "x", size: 9, color: "#d6456b", line: { width: 1, color: "#ffffff" } }, meta: found.map(([run, , kind, text]) => plain(`${run.name}: ${kind}, ${text}`)),
+    marker: { symbol: "x", size: 9, color: "#d6456b" },
     customdata: found.map(([run, , kind, text]) => plain(`${run.name}: ${kind}: ${text}`)), hovertemplate: "%{customdata}<extra></extra>",
   };
 }
@@ -100,6 +103,7 @@ function draw_loss() {
   const lines = $("bands").checked ? bands(order, name, which, colour) : order.map((run) => line(run, name, which, colour));
   const traces = [...raw, ...lines, marks($("bands").checked ? [] : runs, name)];
   const shapes = STATE.picked && STATE.mark !== null ? [{ type: "line", yref: "paper", y0: 0, y1: 1, x0: place(STATE.picked, STATE.mark), x1: place(STATE.picked, STATE.mark), line: { color: "#d6456b", width: 1.5, dash: "dot" } }] : [];
+  draw_key();
   const n_lines = lines.filter((trace) => trace.showlegend !== false).length;
   const made = layout(ALONG[along()][0], unit(name), {
     x: { type: $("log-x").checked ? "log" : "linear" }, y: { type: $("log-y").checked ? "log" : "linear" },

@@ -169,17 +169,37 @@ function mixed(share) {
   return `rgb(${low.map((from, at) => Math.round(from + (high[at] - from) * part)).join(",")})`;
 }
 
-function colouring() {  // run -> [colour, dash]
+function shades() {  // the values that colours stand for, and whether they are numbers in order; null for one a run
   const key = $("colour").value;
-  if (key === "run") return (run) => [PALETTE[run.at % PALETTE.length], DASHES[Math.floor(run.at / PALETTE.length) % DASHES.length]];
+  if (key === "run") return null;
   const read = key === "final" ? (run) => final(run, metric()) : (run) => setting(run, key);
-  const values = [...new Set(RUNS.map(read).filter(known).map((value) => (Array.isArray(value) ? written(value) : value)))].sort(compared);
-  const of = (run) => values.indexOf(Array.isArray(read(run)) ? written(read(run)) : read(run));
-  const ordered = values.every((value) => typeof value === "number") && values.length > 2;
-  return (run) => {
-    const rank = of(run);
-    if (rank < 0) return ["#808690", "dot"];
-    if (ordered) return [mixed(rank / (values.length - 1)), "solid"];
-    return [PALETTE[rank % PALETTE.length], DASHES[Math.floor(rank / PALETTE.length) % DASHES.length]];
-  };
+  const value = (run) => (Array.isArray(read(run)) ? written(read(run)) : read(run));
+  const values = [...new Set(RUNS.map(value).filter(known))].sort(compared);
+  return { title: key === "final" ? `final ${metric()}` : key, value, values, ordered: values.length > 2 && values.every((one) => typeof one === "number") };
+}
+
+function shade(of, rank) {  // [colour, dash]
+  if (rank < 0) return ["#808690", "dot"];
+  if (of.ordered) return [mixed(rank / (of.values.length - 1)), "solid"];
+  return [PALETTE[rank % PALETTE.length], DASHES[Math.floor(rank / PALETTE.length) % DASHES.length]];
+}
+
+function colouring() {  // run -> [colour, dash]
+  const of = shades();
+  if (!of) return (run) => [PALETTE[run.at % PALETTE.length], DASHES[Math.floor(run.at / PALETTE.length) % DASHES.length]];
+  return (run) => shade(of, of.values.indexOf(of.value(run)));
+}
+
+function dot(colour) {
+  const made = el("span", { class: "swatch", "aria-hidden": "true" });
+  made.style.background = colour;
+  return made;
+}
+
+function draw_key() {  // what the colours mean, in words
+  const of = shades();
+  $("colours").hidden = !of;
+  if (!of) return;
+  const some = of.values.length <= 8 ? of.values : [of.values[0], of.values[of.values.length >> 1], of.values.at(-1)];
+  $("colours").replaceChildren(el("span", {}, `${of.title}${some === of.values ? "" : ", among others"}: `), ...some.map((value) => el("span", { class: "key" }, dot(shade(of, of.values.indexOf(value))[0]), written(value))));
 }

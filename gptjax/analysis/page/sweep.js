@@ -22,7 +22,8 @@ function wide(values) {  // whether numbers are read best on a logarithm
   return low > 0 && high / low >= 4;
 }
 
-function draw_basins(runs, key) {
+function draw_basins(all, key) {
+  const ended = all.filter((run) => ["done", "unknown"].includes(run.status)), runs = ended.length > 1 ? ended : all;
   const name = metric(), others = CELL.filter((one) => one !== key), lines = new Map();
   for (const run of runs) {
     const of = others.map((one) => `${one.split(".").at(-1)}=${written(setting(run, one))}`).join(" ") || "all runs";
@@ -43,11 +44,13 @@ function draw_basins(runs, key) {
     };
   });
   const lowest = rows.filter((row) => Number.isFinite(row[2])).sort((a, b) => a[2] - b[2])[0];
-  const log = wide(rows.map((row) => row[1]));
-  const made = layout(key, `final ${unit(name)}`, { x: { type: log ? "log" : "linear", exponentformat: "power" }, rest: { showlegend: traces.length > 1 && traces.length <= MOST_LEGEND, title: { text: "Basins", font: { size: 13 }, x: 0.02, xanchor: "left" } } });
+  const at = [...new Set(rows.map((row) => row[1]))].sort((a, b) => a - b), log = wide(at);
+  const ticks = at.length <= 10 ? { tickvals: at, ticktext: at.map(number) } : { exponentformat: "power" };
+  const made = layout(key, `final ${unit(name)}`, { x: { type: log ? "log" : "linear", ...ticks }, rest: { showlegend: traces.length > 1 && traces.length <= MOST_LEGEND, title: { text: "Basins", font: { size: 13 }, x: 0.02, xanchor: "left" } } });
   const seeds = rows.some((row) => row[5] > 1) ? "; means over runs that differ in the seed alone, with bars from the least to the greatest" : "";
+  const left_out = all.length - runs.length ? `; ${all.length - runs.length} runs that are not done are left out` : "";
   const legend = traces.length > MOST_LEGEND ? `; ${traces.length} lines, which the pointer names` : "";
-  show("basins", traces, made, `Final ${name} along ${key}: lowest, ${number(lowest[2])}, at ${number(lowest[1])} (${lowest[0]})${seeds}${legend}.`, ["runs", key, "mean", "least", "greatest", "n"], () => rows);
+  show("basins", traces, made, `Final ${name} along ${key}: lowest, ${number(lowest[2])}, at ${number(lowest[1])} (${lowest[0]})${seeds}${left_out}${legend}.`, ["runs", key, "mean", "least", "greatest", "n"], () => rows);
 }
 
 function scale(values) {  // [value -> 0..1, [[0..1, text]]]

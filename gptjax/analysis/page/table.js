@@ -43,8 +43,6 @@ function draw_table() {
   $("table").tHead.replaceChildren(el("tr", {}, ...head));
   const colour = colouring();
   const rows = sorted_runs().map((run) => {
-    const swatch = el("span", { class: "swatch", "aria-hidden": "true" });
-    swatch.style.background = colour(run)[0];
     const pressed = run === STATE.picked;
     const press = () => { pick(pressed ? null : run); row_button(run).focus(); };
     const name = el("button", { type: "button", "aria-pressed": pressed, title: run.path, onclick: press }, run.name);
@@ -52,7 +50,7 @@ function draw_table() {
       const text = write(read(run));
       return el("td", { class: is_number ? "number" : null, title: text.length > 40 ? text : null }, text);
     });
-    return el("tr", { id: `row-${run.at}`, class: pressed ? "picked" : null }, el("th", { scope: "row" }, swatch, name), ...cells);
+    return el("tr", { id: `row-${run.at}`, class: pressed ? "picked" : null }, el("th", { scope: "row" }, dot(colour(run)[0]), name), ...cells);
   });
   $("table").tBodies[0].replaceChildren(...rows);
 }
