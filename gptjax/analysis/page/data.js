@@ -31,11 +31,13 @@ const known = (value) => value !== null && value !== undefined;
 function number(value) {
   if (!known(value)) return "";
   if (typeof value !== "number") return String(value);
-  if (Number.isInteger(value) && Math.abs(value) < 1e7) return value.toLocaleString("en");
   const size = Math.abs(value);
+  if (Number.isInteger(value) && size < 1e7) return value.toLocaleString("en");
+  if (size >= 1000 && size < 1e6) return value.toLocaleString("en", { maximumSignificantDigits: 5 });
   return size !== 0 && (size < 1e-3 || size >= 1e6) ? value.toExponential(3).replace(/\.?0+e/, "e").replace("e+", "e") : String(Number(value.toPrecision(5)));
 }
 
+const four = (value) => (known(value) && Math.abs(value) >= 1e-3 && Math.abs(value) < 1000 ? value.toFixed(4) : number(value));  // aligned in a column
 const percent = (value) => (known(value) ? `${(100 * value).toFixed(1)}%` : "");
 
 function written(value) {

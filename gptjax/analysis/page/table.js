@@ -9,8 +9,8 @@ function columns() {  // [title, number of a run, how it is written, numeric]
   };
   return [
     ["name", (run) => run.name, written, false],
-    [`final ${name}`, (run) => final(run, name), number, true],
-    ...(RUNS.some((run) => known(best(run, name))) ? [[`best ${name}`, (run) => best(run, name), number, true]] : []),
+    [`final ${name}`, (run) => final(run, name), four, true],
+    ...(RUNS.some((run) => known(best(run, name))) ? [[`best ${name}`, (run) => best(run, name), four, true]] : []),
     ...own,
     ...COLUMNS.filter(([, read]) => RUNS.some((run) => known(read(run)))).map(([title, read]) => [title, read, ...rest[title]]),
   ];
