@@ -8,7 +8,7 @@ function layout(x, y, more = {}) {
   const axis = (title, extra) => ({ title: { text: plain(title), standoff: 8 }, automargin: true, zeroline: false, exponentformat: "SI", ...extra });
   return {
     font: { family: FONT, size: 12 }, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", hovermode: "closest",
-    margin: { l: 60, r: 15, t: 30, b: 50 }, legend: { orientation: "h", y: -0.22, x: 0, font: { size: 11 } }, showlegend: false,
+    margin: { l: 60, r: 15, t: 15, b: 50 }, legend: { orientation: "h", y: -0.22, x: 0, font: { size: 11 } }, showlegend: false,
     hoverlabel: { align: "left", namelength: -1, font: { family: FONT, size: 12 } }, xaxis: axis(x, more.x), yaxis: axis(y, more.y), ...more.rest,
   };
 }
@@ -37,25 +37,44 @@ function points(run, name, which) {  // [steps, values]: "raw", or the number of
 
 const drawn = (name) => STATE.shown.filter((run) => name in run.curves);
 
-function line(run, name, which, colour) {
-  const [steps, values] = points(run, name, which);
-  const [shade, dash] = colour(run);
-  const picked = run === STATE.picked, faded = STATE.picked && !picked;
+function styled(runs, colour) {  // runs that look alike are one trace, which draws and answers faster; the picked one comes last, alone
+  const groups = new Map();
+  for (const run of runs) {
+    const [shade, dash] = colour(run), picked = run === STATE.picked;
+    const of = `${shade} ${dash} ${picked}`;
+    if (!groups.has(of)) groups.set(of, { shade, dash, picked, runs: [] });
+    groups.get(of).runs.push(run);
+  }
+  return [...groups.values()].sort((a, b) => a.picked - b.picked);
+}
+
+const told_of = new Map();
+
+function hint(run) {  // its name and how its config differs, for the pointer
+  if (!told_of.has(run)) told_of.set(run, [`<b>${plain(run.name)}</b>`, ...told(run).map(plain)].join("<br>"));
+  return told_of.get(run);
+}
+
+function line({ shade, dash, picked, runs }, name, which, more = {}) {
+  const x = [], y = [], customdata = [], text = [];
+  for (const run of runs) {
+    const [steps, values] = points(run, name, which), hinted = hint(run);
+    steps.forEach((step, at) => { x.push(place(run, step)); y.push(values[at]); customdata.push(step); text.push(hinted); });
+    if (run !== runs.at(-1)) { x.push(null); y.push(null); customdata.push(null); text.push(""); }
+  }
+  const few = runs.some((run) => points(run, name, which)[0].length < 3);
   return {
-    type: "scatter", mode: steps.length > 1 ? "lines" : "markers", name: plain(short(run.name)), x: steps.map((step) => place(run, step)), y: values,
-    line: { color: shade, width: picked ? 3 : 1.5, dash }, marker: { color: shade, size: 7 }, opacity: faded ? 0.25 : 1, connectgaps: false,
-    meta: [plain(run.name), told(run).map(plain).join("<br>")], customdata: steps,
-    hovertemplate: `<b>%{meta[0]}</b><br>${plain(name)} %{y:.5~g} after %{customdata:,} updates<br>%{meta[1]}<extra></extra>`,
+    type: "scatter", mode: few ? "lines+markers" : "lines", name: plain(short(runs[0].name)), x, y, customdata, text, connectgaps: false, ids_of: runs.map((run) => run.at),
+    line: { color: shade, width: picked ? 3 : 1.5, dash }, marker: { color: shade, size: 5 }, opacity: STATE.picked && !picked ? 0.25 : 1,
+    hovertemplate: `%{text}<br>${plain(name)} %{y:.5~g} after %{customdata:,} updates<extra></extra>`, ...more,
   };
 }
 
-function behind(run, name, colour) {
-  return { ...line(run, name, "raw", colour), line: { color: colour(run)[0], width: 1 }, opacity: STATE.picked && run !== STATE.picked ? 0.08 : 0.28, hoverinfo: "skip", hovertemplate: null, showlegend: false };
-}
+const behind = (group, name) => line(group, name, "raw", { line: { color: group.shade, width: 1 }, opacity: STATE.picked && !group.picked ? 0.08 : 0.28, hoverinfo: "skip", hovertemplate: null, showlegend: false });
 
 function bands(runs, name, which, colour) {  // the mean and the range over the seeds of a cell
   return [...grouped(runs).values()].flatMap((seeds) => {
-    if (seeds.length < 2) return seeds.map((run) => line(run, name, which, colour));
+    if (seeds.length < 2) return styled(seeds, colour).map((group) => line(group, name, which));
     const curves = seeds.map((run) => {
       const [steps, values] = points(run, name, which);
       return [steps.map((step) => place(run, step)), values];
@@ -96,18 +115,16 @@ function marks(runs, name) {  // where trouble was found in this metric; behind 
 }
 
 function draw_loss() {
-  const name = metric(), which = $("smoothing").value, runs = drawn(name), colour = colouring();
-  const last = (run) => (run === STATE.picked ? 1 : 0);
-  const order = [...runs].sort((a, b) => last(a) - last(b));
-  const raw = $("raw").checked && which !== "raw" && runs.length <= MOST_RAW && !$("bands").checked ? order.map((run) => behind(run, name, colour)) : [];
-  const lines = $("bands").checked ? bands(order, name, which, colour) : order.map((run) => line(run, name, which, colour));
+  const name = metric(), which = $("smoothing").value, runs = drawn(name), colour = colouring(), groups = styled(runs, colour);
+  const raw = $("raw").checked && which !== "raw" && runs.length <= MOST_RAW && !$("bands").checked ? groups.map((group) => behind(group, name)) : [];
+  const lines = $("bands").checked ? bands(runs, name, which, colour) : groups.map((group) => line(group, name, which));
   const traces = [...raw, ...lines, marks($("bands").checked ? [] : runs, name)];
   const shapes = STATE.picked && STATE.mark !== null ? [{ type: "line", yref: "paper", y0: 0, y1: 1, x0: place(STATE.picked, STATE.mark), x1: place(STATE.picked, STATE.mark), line: { color: "#d6456b", width: 1.5, dash: "dot" } }] : [];
   draw_key();
-  const n_lines = lines.filter((trace) => trace.showlegend !== false).length;
+  const n_lines = lines.filter((trace) => trace.showlegend !== false).length, named = $("bands").checked || $("colour").value === "run";
   const made = layout(ALONG[along()][0], unit(name), {
     x: { type: $("log-x").checked ? "log" : "linear" }, y: { type: $("log-y").checked ? "log" : "linear" },
-    rest: { shapes, showlegend: n_lines > 1 && n_lines <= MOST_LEGEND, uirevision: [name, along(), $("log-x").checked, $("log-y").checked].join() },
+    rest: { shapes, showlegend: named && n_lines > 1 && n_lines <= MOST_LEGEND, uirevision: [name, along(), $("log-x").checked, $("log-y").checked].join() },
   });
   show("loss", traces, made, said_of_curves(runs, name), ["run", ...TENTHS.map((part) => `${100 * part}% of the run`)], () => table_of(runs, name));
 }
@@ -127,18 +144,18 @@ function said_of_curves(runs, name) {
   return `${name} of ${runs.length} ${runs.length === 1 ? "run" : "runs"} against ${ALONG[along()][0]}: ${range}.`;
 }
 
-function draw_series(id, name, title, log) {
-  const runs = drawn(name), colour = colouring();
+function draw_series(id, name, log) {
+  const runs = drawn(name);
   $(id).parentElement.hidden = !runs.length;
   if (!runs.length) return;
-  const traces = [...runs].sort((a, b) => (a === STATE.picked) - (b === STATE.picked)).map((run) => line(run, name, "0", colour));
-  const made = layout(ALONG[along()][0], name, { y: { type: log ? "log" : "linear", rangemode: log ? "normal" : "tozero" }, rest: { title: { text: title, font: { size: 13 }, x: 0.02, xanchor: "left" } } });
+  const traces = styled(runs, colouring()).map((group) => line(group, name, "0"));
+  const made = layout(ALONG[along()][0], name, { y: { type: log ? "log" : "linear", rangemode: log ? "normal" : "tozero" } });
   show(id, traces, made, said_of_curves(runs, name), ["run", ...TENTHS.map((part) => `${100 * part}% of the run`)], () => table_of(runs, name));
 }
 
 function draw_curves() {
   draw_loss();
-  draw_series("grad-norm", "grad/norm", "Norm of the gradient", true);
-  draw_series("update-norm", "update/norm", "Norm of the update", true);
-  draw_series("throughput", "perf/tokens_per_s", "Throughput", false);
+  draw_series("grad-norm", "grad/norm", true);
+  draw_series("update-norm", "update/norm", true);
+  draw_series("throughput", "perf/tokens_per_s", false);
 }

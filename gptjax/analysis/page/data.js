@@ -32,7 +32,7 @@ function number(value) {
   if (!known(value)) return "";
   if (typeof value !== "number") return String(value);
   const size = Math.abs(value);
-  if (Number.isInteger(value) && size < 1e7) return value.toLocaleString("en");
+  if (Number.isInteger(value) && size < 1e11) return value.toLocaleString("en");
   if (size >= 1000 && size < 1e6) return value.toLocaleString("en", { maximumSignificantDigits: 5 });
   return size !== 0 && (size < 1e-3 || size >= 1e6) ? value.toExponential(3).replace(/\.?0+e/, "e").replace("e+", "e") : String(Number(value.toPrecision(5)));
 }

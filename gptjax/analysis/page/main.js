@@ -1,6 +1,6 @@
 // The page, put together: what is chosen at first, who listens to what, and one picture after another.
 
-const DRAWS = [draw_loss, draw_sweep, () => draw_series("grad-norm", "grad/norm", "Norm of the gradient", true), () => draw_series("update-norm", "update/norm", "Norm of the update", true), () => draw_series("throughput", "perf/tokens_per_s", "Throughput", false), draw_timeline];
+const DRAWS = [draw_loss, draw_sweep, () => draw_series("grad-norm", "grad/norm", true), () => draw_series("update-norm", "update/norm", true), () => draw_series("throughput", "perf/tokens_per_s", false), draw_timeline];
 let turn = 0;
 
 function draw_pictures() {  // each in a turn of its own, so that the page answers between them
@@ -67,7 +67,7 @@ function listen() {
   window.addEventListener("afterprint", () => pictures((picture) => Plotly.relayout(picture, { width: null, autosize: true })));
 }
 
-const PRINTED = 680;  // pixels, of a page's 180 mm
+const PRINTED = 1000;  // pixels, of the 273 mm across a page
 const pictures = (change) => document.querySelectorAll(".picture.js-plotly-plot").forEach((picture) => { if (picture.offsetParent) change(picture); });
 
 chosen_at_first();

@@ -28,10 +28,10 @@ function draw_timeline() {
       hovertemplate: `<b>%{customdata[0]}</b>, session %{customdata[1]} of %{customdata[2]}<br>steps %{customdata[3]:,} to %{customdata[4]:,}<br>${title} %{customdata[5]} ${unit_name}<extra></extra>`,
     };
   }).filter((trace) => trace.x.length);
-  $("timeline").style.height = `${Math.max(220, 130 + 24 * runs.length)}px`;
+  $("timeline").style.height = `${Math.max(200, 110 + 24 * runs.length)}px`;
   const made = layout(`${unit_name} since the run's first start`, "", {
     x: { rangemode: "tozero" }, y: { autorange: "reversed", type: "category", categoryarray: runs.map((run) => String(run.at)), tickvals: runs.map((run) => String(run.at)), ticktext: runs.map((run) => plain(short(run.name, 24))), showgrid: false },
-    rest: { barmode: "overlay", showlegend: true, bargap: 0.35, legend: { orientation: "h", y: 1, yanchor: "bottom", x: 0, font: { size: 11 } }, margin: { l: 60, r: 15, t: 65, b: 50 }, title: { text: "Where the time went", font: { size: 13 }, x: 0.02, xanchor: "left", y: 0.99, yanchor: "top" } },
+    rest: { barmode: "overlay", showlegend: true, bargap: 0.35, legend: { orientation: "h", y: 1, yanchor: "bottom", x: 0, font: { size: 11 } }, margin: { l: 60, r: 15, t: 45, b: 50 } },
   });
   const some = all.length > MOST_BARS ? ` The first ${MOST_BARS} of ${all.length} runs are drawn; a filter chooses others.` : "";
   const shares = runs.map((run) => run.goodput).filter(known);

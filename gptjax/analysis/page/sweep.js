@@ -46,7 +46,7 @@ function draw_basins(all, key) {
   const lowest = rows.filter((row) => Number.isFinite(row[2])).sort((a, b) => a[2] - b[2])[0];
   const at = [...new Set(rows.map((row) => row[1]))].sort((a, b) => a - b), log = wide(at);
   const ticks = at.length <= 10 ? { tickvals: at, ticktext: at.map(number) } : { exponentformat: "power" };
-  const made = layout(key, `final ${unit(name)}`, { x: { type: log ? "log" : "linear", ...ticks }, rest: { showlegend: traces.length > 1 && traces.length <= MOST_LEGEND, title: { text: "Basins", font: { size: 13 }, x: 0.02, xanchor: "left" } } });
+  const made = layout(key, `final ${name}`, { x: { type: log ? "log" : "linear", ...ticks }, rest: { showlegend: traces.length > 1 && traces.length <= MOST_LEGEND } });
   const seeds = rows.some((row) => row[5] > 1) ? "; means over runs that differ in the seed alone, with bars from the least to the greatest" : "";
   const left_out = all.length - runs.length ? `; ${all.length - runs.length} runs that are not done are left out` : "";
   const legend = traces.length > MOST_LEGEND ? `; ${traces.length} lines, which the pointer names` : "";
@@ -72,16 +72,21 @@ function draw_parallel(runs, keys) {
   const scales = read.map((of) => scale(runs.map(of))), titles = [...chosen, `final ${name}`];
   const ranks = scales.at(-1)[0], x = titles.map((_, at) => at);
   const order = [...runs].sort((a, b) => final(b, name) - final(a, name));
-  const lines = order.map((run) => ({
-    type: "scatter", mode: "lines+markers", x, y: read.map((of, at) => scales[at][0](of(run))), line: { color: mixed(ranks(final(run, name)) ?? 0.5), width: run === STATE.picked ? 3 : 1.2 }, marker: { size: 4 },
-    opacity: runs.length > 60 ? 0.6 : 0.9, meta: [plain(run.name), [...told(run), `final ${name} = ${number(final(run, name))}`].map(plain).join("<br>")], hovertemplate: "<b>%{meta[0]}</b><br>%{meta[1]}<extra></extra>",
-  }));
+  const shade = (run) => mixed(Math.round(12 * (ranks(final(run, name)) ?? 0.5)) / 12);
+  const lines = styled(order, (run) => [shade(run), "solid"]).map((group) => {
+    const all = group.runs.flatMap((run) => [...read.map((of, at) => [at, scales[at][0](of(run)), run]), [null, null, run]]);
+    return {
+      type: "scatter", mode: "lines+markers", x: all.map(([at]) => at), y: all.map(([, y]) => y), connectgaps: false, line: { color: group.shade, width: group.picked ? 3 : 1.2 }, marker: { size: 4 },
+      opacity: runs.length > 60 ? 0.6 : 0.9, text: all.map(([, , run]) => hint(run)), customdata: all.map(([, , run]) => final(run, name)), hovertemplate: `%{text}<br>final ${plain(name)} = %{customdata:.5~g}<extra></extra>`,
+    };
+  });
   const ticks = scales.flatMap(([, marks], at) => marks.map(([y, text]) => [at, y, text]));
   const labels = { type: "scatter", mode: "text", x: ticks.map(([at]) => at + 0.03), y: ticks.map(([, y]) => y), text: ticks.map(([, , text]) => plain(text)), textposition: "middle right", textfont: { size: 11 }, hoverinfo: "skip" };
   const axes = x.map((at) => ({ type: "line", x0: at, x1: at, y0: 0, y1: 1, line: { color: "#808690", width: 1 }, layer: "below" }));
+  const roomy = $("parallel").clientWidth / titles.length > 120;
   const made = layout("", "", {
-    x: { tickvals: x, ticktext: titles.map((title) => plain(short(title, 22))), range: [-0.15, titles.length - 0.55], showgrid: false, fixedrange: true, side: "top" },
-    y: { visible: false, range: [-0.06, 1.06], fixedrange: true }, rest: { shapes: axes, margin: { l: 25, r: 10, t: 70, b: 15 }, title: { text: "Parallel coordinates", font: { size: 13 }, x: 0.02, xanchor: "left" } },
+    x: { tickvals: x, ticktext: titles.map((title) => plain(short(roomy ? title : title.split(".").at(-1), 22))), range: [-0.15, titles.length - 0.55], showgrid: false, fixedrange: true, side: "top" },
+    y: { visible: false, range: [-0.06, 1.06], fixedrange: true }, rest: { shapes: axes, margin: { l: 25, r: 10, t: 50, b: 15 } },
   });
   const more = keys.length > MOST_AXES ? ` The first ${MOST_AXES} of ${keys.length} keys are drawn.` : "";
   const rows = () => order.map((run) => [run.name, ...read.map((of) => of(run))]).reverse();
