@@ -14,6 +14,9 @@ from tests.browser import NEEDS_CHROMIUM, chromium
 pytestmark = NEEDS_CHROMIUM
 
 PICTURES = ("loss", "basins", "parallel", "grad-norm", "throughput", "timeline")  # the planted runs log no update/norm
+BUTTONS = (
+    "[...document.querySelectorAll('.modebar-btn')].map((button) => button.getAttribute('aria-label'))"  # no "Share"
+)
 EVIL = "</script><script>window.broken = 1</script><img src=x onerror='window.broken = 1'>%{x} $x$ <b>bold</b>"
 
 
@@ -116,12 +119,12 @@ def test_every_picture_is_drawn_and_named(sweep):
         assert sweep.locator(f"#{picture}").get_attribute("aria-label")
     assert len(names(sweep)) == 24
     assert sweep.locator("#update-norm").is_hidden()
+    assert set(sweep.evaluate(BUTTONS)) == {"Download plot", "Zoom", "Pan", "Zoom in", "Zoom out", "Reset axes"}
 
 
 def test_the_pointer_shows_the_config_that_differs(sweep):
     filtered(sweep, "name=lr0.003-d64-s1")
-    point = sweep.evaluate("Math.floor(document.getElementById('loss').data[1].x.length / 2)")
-    hover(sweep, "loss", 1, point)
+    hover(sweep, "loss", 1, 2)
     text = sweep.locator("#loss .hoverlayer").text_content()
     for part in ("lr0.003-d64-s1", "optim.peak_lr = 0.003", "model.d_model = 64", "seed = 1"):
         assert part in text
@@ -208,7 +211,7 @@ def test_what_runs_say_is_never_markup(pages, tmp_path):
     page = pages()
     opened(page, tmp_path / "evil.html")
     assert names(page) == [f"{EVIL}0", f"{EVIL}1"]
-    hover(page, "loss", 2, 5)
+    hover(page, "loss", 2, 35)
     expect(page.locator("#loss .hoverlayer")).to_contain_text("onerror")
     page.get_by_role("combobox", name="Colour by", exact=True).select_option(EVIL)
     page.get_by_role("combobox", name="Metric", exact=True).select_option(EVIL)

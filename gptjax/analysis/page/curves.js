@@ -1,7 +1,10 @@
 // Curves over training: the loss, the norms and the throughput, one line a run.
 
 const FONT = 'system-ui, -apple-system, "Segoe UI", "Noto Sans", sans-serif';
-const CONFIG = { responsive: true, displaylogo: false, modeBarButtonsToRemove: ["lasso2d", "select2d", "autoScale2d"], toImageButtonOptions: { format: "svg" } };
+const CONFIG = {  // plotly's own choice has a button that sends a chart to its makers
+  responsive: true, displaylogo: false, showSendToCloud: false, plotlyServerURL: "", toImageButtonOptions: { format: "svg" },
+  modeBarButtons: [["toImage", "zoom2d", "pan2d", "zoomIn2d", "zoomOut2d", "resetScale2d"]],
+};
 const MOST_RAW = 12, MOST_LEGEND = 10, MOST_MARKS = 60;
 
 function layout(x, y, more = {}) {

@@ -63,7 +63,10 @@ function listen() {
     if (link && link.getAttribute("href") === location.hash) follow();
   });
   document.addEventListener("keydown", (event) => { if (event.key === "Escape" && STATE.picked && event.target.id !== "filter") pick(null); });
-  window.addEventListener("beforeprint", () => pictures((picture) => Plotly.relayout(picture, { width: PRINTED })));
+  window.addEventListener("beforeprint", () => {
+    pictures((picture) => Plotly.relayout(picture, { width: PRINTED }));
+    document.querySelectorAll(".scroll > table").forEach((table) => table.classList.toggle("tight", table.scrollWidth > PRINTED));
+  });
   window.addEventListener("afterprint", () => pictures((picture) => Plotly.relayout(picture, { width: null, autosize: true })));
 }
 

@@ -50,7 +50,7 @@ function draw_basins(all, key) {
   const seeds = rows.some((row) => row[5] > 1) ? "; means over runs that differ in the seed alone, with bars from the least to the greatest" : "";
   const left_out = all.length - runs.length ? `; ${all.length - runs.length} runs that are not done are left out` : "";
   const legend = traces.length > MOST_LEGEND ? `; ${traces.length} lines, which the pointer names` : "";
-  show("basins", traces, made, `Final ${name} along ${key}: lowest, ${number(lowest[2])}, at ${number(lowest[1])} (${lowest[0]})${seeds}${left_out}${legend}.`, ["runs", key, "mean", "least", "greatest", "n"], () => rows);
+  show("basins", traces, made, `Final ${name} along ${key}: lowest, ${number(lowest[2])}, at ${number(lowest[1])} (${short(lowest[0], 80)})${seeds}${left_out}${legend}.`, ["runs", key, "mean", "least", "greatest", "n"], () => rows);
 }
 
 function scale(values) {  // [value -> 0..1, [[0..1, text]]]
