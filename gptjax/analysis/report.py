@@ -140,7 +140,7 @@ def number(value: float | None, digits: int = 6) -> float | None:
     return float(f"{value:.{digits}g}") if value is not None and math.isfinite(value) else None
 
 
-def clock(run: Run) -> list[list[float | None]]:
+def clock(run: Run) -> list[list[int | float | None]]:
     """Steps of the run, with tokens and seconds: some of all, and both ends of the longest pauses."""
     steps, last = np.unique(run.rows.step[::-1], return_index=True)
     rows = len(run.rows.step) - 1 - last

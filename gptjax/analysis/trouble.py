@@ -257,7 +257,7 @@ def restarts(run: Run) -> Iterator[Found]:
 def stale(run: Run) -> Iterator[Trouble]:
     if run.status == "stale":
         step = run.sessions[-1].last_step if run.sessions else 0
-        wanted = run.config.get("n_steps")
+        wanted = run.config["n_steps"] if "n_steps" in run.config else None
         yield Trouble(
             step,
             "stale",

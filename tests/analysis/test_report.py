@@ -1,14 +1,11 @@
 """The page of `gptjax analyze --html`, in a real browser without a window."""
 
-import dataclasses
-
 import pytest
 from playwright.sync_api import expect
 
-from gptjax.analysis import frames, report, summary
-from gptjax.analysis.run import Run
-from gptjax.analysis.summary import Found
+from gptjax.analysis import frames, report
 from tests.analysis import planted
+from tests.analysis.test_report_data import EVIL, evil_runs, found_of
 from tests.browser import NEEDS_CHROMIUM, chromium
 
 pytestmark = NEEDS_CHROMIUM
@@ -17,12 +14,6 @@ PICTURES = ("loss", "basins", "parallel", "grad-norm", "throughput", "timeline")
 BUTTONS = (
     "[...document.querySelectorAll('.modebar-btn')].map((button) => button.getAttribute('aria-label'))"  # no "Share"
 )
-EVIL = "</script><script>window.broken = 1</script><img src=x onerror='window.broken = 1'>%{x} $x$ <b>bold</b>"
-
-
-def found_of(runs: list[Run]) -> Found:
-    rows, _ = summary.rows(runs, summary.metric_of(runs, None), None)
-    return Found(summary.metric_of(runs, None), None, rows, [], [])
 
 
 @pytest.fixture(scope="module")
@@ -200,14 +191,7 @@ def test_behind_each_picture_is_a_table(sweep):
 
 
 def test_what_runs_say_is_never_markup(pages, tmp_path):
-    lines = [{"step": step, "train/nll": 3.0, EVIL: 1.0, "time/began": 1.0, "time/step": 1.0} for step in range(40)]
-    lines[20]["train/nll"] = 90.0
-    runs = [frames.of_objects(f"{EVIL}{n}", EVIL, lines, {"note": EVIL, EVIL: EVIL + str(n)}) for n in range(2)]
-    runs = [
-        dataclasses.replace(run, header={**run.header, "command": EVIL, "versions": {EVIL: EVIL}}, notes=(EVIL,))
-        for run in runs
-    ]
-    (tmp_path / "evil.html").write_text(report.html(found_of(runs)), encoding="utf-8")
+    (tmp_path / "evil.html").write_text(report.html(found_of(evil_runs())), encoding="utf-8")
     page = pages()
     opened(page, tmp_path / "evil.html")
     assert names(page) == [f"{EVIL}0", f"{EVIL}1"]
