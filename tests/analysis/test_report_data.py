@@ -8,6 +8,7 @@ import re
 
 import pytest
 
+from gptjax import cli
 from gptjax.analysis import frames, report, summary
 from gptjax.analysis.run import Run
 from gptjax.analysis.summary import Found
@@ -64,6 +65,7 @@ def test_the_page_knows_what_the_table_knows(tmp_path):
         assert made["status"] == row.run.status and made["tokens"] == row.tokens
         assert made["final"]["train/nll"] == pytest.approx(row.final["train/nll"], rel=1e-5)
         assert made["goodput"] == pytest.approx(row.goodput, rel=1e-5)
+        assert row.run.goodput is not None
         assert sum(made["seconds"].values()) == pytest.approx(row.run.goodput.wall_s, rel=1e-3)
         steps, values = made["curves"]["train/nll"]["raw"]
         series = row.run.series("train/nll")
@@ -75,3 +77,23 @@ def test_numbers_that_json_lacks_are_gaps(tmp_path):
     planted.write(one, tmp_path)
     (made,) = data_of(report.html(found_of(frames.read([str(tmp_path)]))))["runs"]
     assert made["curves"]["train/nll"]["raw"][1][-1] is None and made["final"]["train/nll"] is None
+
+
+def test_the_command_tells_trouble_and_writes_the_page(tmp_path, capsys, monkeypatch):
+    for one in planted.sweep():
+        if one.fate in ("diverged", "restarted"):
+            planted.write(one, tmp_path / "runs")
+    words = ["analyze", str(tmp_path / "runs"), f"--html={tmp_path}/page.html"]
+    assert cli.main(words) == 0
+    said = capsys.readouterr().out
+    assert f"{tmp_path}/runs/lr0.03-d64-s1, step 60: not finite: train/nll is NaN, grad/norm is NaN\n" in said
+    assert f"{tmp_path}/runs/lr0.003-d64-s2, step 100: restart: session 2 of 2 began at step 100" in said
+    assert f"wrote {tmp_path}/page.html (4." in said or f"wrote {tmp_path}/page.html (5." in said
+    assert len(data_of((tmp_path / "page.html").read_text(encoding="utf-8"))["runs"]) == 2
+
+    def missing(name: str) -> None:
+        raise ModuleNotFoundError(name)
+
+    monkeypatch.setattr("importlib.resources.files", missing)
+    assert cli.main(words) == 2
+    assert "--html needs the package plotly: pip install 'gptjax[analysis]'" in capsys.readouterr().err
