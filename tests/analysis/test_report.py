@@ -196,7 +196,7 @@ def test_what_runs_say_is_never_markup(pages, tmp_path):
     opened(page, tmp_path / "evil.html")
     assert names(page) == [f"{EVIL}0", f"{EVIL}1"]
     hover(page, "loss", 2, 35)
-    expect(page.locator("#loss .hoverlayer")).to_contain_text("onerror")
+    expect(page.locator("#loss .hoverlayer")).to_contain_text("<b>bold</b>")
     page.get_by_role("combobox", name="Colour by", exact=True).select_option(EVIL)
     page.get_by_role("combobox", name="Metric", exact=True).select_option(EVIL)
     drawn(page)
