@@ -187,7 +187,7 @@ def test_two_runs_are_held_against_each_other(sweep):
 def test_behind_each_picture_is_a_table(sweep):
     figure = sweep.locator("figure", has=sweep.locator("#basins"))
     figure.get_by_text("Numbers of this picture").click()
-    assert figure.locator("tbody tr").count() == 8  # four rates, two widths
+    expect(figure.locator("tbody tr")).to_have_count(8)  # four rates, two widths
 
 
 def test_what_runs_say_is_never_markup(pages, tmp_path):
