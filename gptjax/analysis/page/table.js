@@ -4,7 +4,7 @@ function columns() {  // [title, number of a run, how it is written, numeric]
   const name = metric();
   const own = KEYS.map((key) => [key, (run) => setting(run, key), written, numeric(key)]);
   const rest = {
-    status: [written, false], step: [number, true], tokens: [number, true], flops: [number, true], "tokens/s": [number, true],
+    status: [written, false], step: [number, true], tokens: [number, true], flops: [(value) => (known(value) ? value.toExponential(3) : ""), true], "tokens/s": [number, true],
     mfu: [percent, true], goodput: [percent, true], trouble: [number, true],
   };
   return [
