@@ -205,6 +205,7 @@ def add_analyze(commands) -> None:
         ("json", str, None, "FILE", "write runs and groups"),
         ("csv", str, None, "FILE", "write a row for each run"),
         ("parquet", str, None, "FILE", "the same, for dataframes"),
+        ("html", str, None, "FILE", "write a page with tables and pictures, which needs nothing else"),
     ]
     add_rows(analyze, rows)
     analyze.add_argument(

@@ -5,7 +5,7 @@ import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from gptjax.analysis import frames, summary, where
+from gptjax.analysis import frames, report, summary, where
 from gptjax.analysis.frames import Run
 from gptjax.analysis.summary import Found
 from gptjax.commands import analyze_files, analyze_text
@@ -27,6 +27,7 @@ class Asked(NamedTuple):
     json: str | None
     csv: str | None
     parquet: str | None
+    html: str | None
 
 
 def run(asked: Asked) -> int:
@@ -46,6 +47,8 @@ def check(asked: Asked) -> None:
         summary.parse_at(asked.at)
     for text in asked.where:
         where.parse(text)
+    if asked.html is not None:
+        report.plotly()
     if asked.parquet is not None and importlib.util.find_spec("pyarrow") is None:
         raise BadInput("--parquet needs the package pyarrow: pip install 'gptjax[analysis]'")
 
@@ -94,6 +97,6 @@ def follow(asked: Asked) -> int:
 
 
 def write(asked: Asked, found: Found) -> None:
-    for flag in ("json", "csv", "parquet"):
+    for flag in ("json", "csv", "parquet", "html"):
         if (file := getattr(asked, flag)) is not None:
             analyze_files.write(flag, file, found)

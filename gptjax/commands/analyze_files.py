@@ -6,19 +6,19 @@ import json
 import pathlib
 from typing import Any
 
-from gptjax.analysis import where
+from gptjax.analysis import report, where
 from gptjax.analysis.summary import At, Found, Group, Row
 from gptjax.config import BadInput
 
 
 def write(flag: str, file: str, found: Found) -> None:
     """Raises BadInput where the file cannot be written."""
-    made = {"json": as_json, "csv": as_csv, "parquet": as_parquet}[flag](found)
+    made = {"json": as_json, "csv": as_csv, "parquet": as_parquet, "html": as_html}[flag](found)
     try:
         pathlib.Path(file).write_bytes(made)
     except OSError as error:
         raise BadInput(f"--{flag}={file}: {error.strerror}; name a file that can be written") from error
-    print(f"wrote {file}")
+    print(f"wrote {file}" + (f" ({len(made) / 1e6:.1f} MB)" if len(made) > 1e6 else ""))
 
 
 def as_json(found: Found) -> bytes:
@@ -102,6 +102,10 @@ def as_parquet(found: Found) -> bytes:
     columns = {name: [row[name] for row in rows] for name in (rows[0] if rows else ["name"])}
     pyarrow.parquet.write_table(pa.table({name: of_one_kind(values) for name, values in columns.items()}), file)
     return file.getvalue()
+
+
+def as_html(found: Found) -> bytes:
+    return report.html(found).encode()
 
 
 def of_one_kind(values: list[Any]) -> list[Any]:

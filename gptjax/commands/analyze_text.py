@@ -7,12 +7,14 @@ import sys
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from gptjax.analysis import where
+from gptjax.analysis import trouble, where
 from gptjax.analysis.frames import Run, counted
 from gptjax.analysis.summary import Found, Row, number
 
 MOST_ROWS = 60  # on a terminal; a pipe and the files have all
 MOST_NOTES = 10
+MOST_TROUBLE = 20
+LOOKED_THROUGH = 100  # runs: some milliseconds each
 FIRST_TO_GO = ("goodput", "MFU", "tokens/s", "of step", "best", "tokens", "left out", "step")  # from a narrow terminal
 STYLES = {"diverged": "red", "stale": "yellow", "running": "green"}
 
@@ -171,6 +173,13 @@ def below(found: Found, most: int | None) -> Iterator[str]:
     yield from told[: MOST_NOTES if most is not None else None]
     if most is not None and len(told) > MOST_NOTES:
         yield f"... and {len(told) - MOST_NOTES:,} more such lines (a pipe has all)"
+    wrong = [(row.run, one) for row in found.rows[:LOOKED_THROUGH] for one in trouble.find(row.run)]
+    for run, one in wrong[: MOST_TROUBLE if most is not None else None]:
+        yield f"{plain(run.path)}, step {one.step:,}: {one.kind}: {plain(one.text)}"
+    if most is not None and len(wrong) > MOST_TROUBLE:
+        yield f"... and {len(wrong) - MOST_TROUBLE:,} more findings (--html=FILE and a pipe have all)"
+    if len(found.rows) > LOOKED_THROUGH:
+        yield f"trouble was looked for in the first {LOOKED_THROUGH} runs; --where chooses others, --html=FILE has all"
 
 
 def of_run(run: Run) -> Iterator[str]:

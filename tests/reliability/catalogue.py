@@ -196,6 +196,7 @@ FLAGS = [
     Case("a comparison of nothing", "analyze {run} --where=seed", "expected KEY>=VALUE"),
     Case("a comparison with a word", "analyze {run} '--where=seed>one'", "seed is a number, and one is none"),
     Case("an analysis to nowhere", "analyze {run} --csv={tmp}/no/a.csv", "--csv={tmp}/no/a.csv: No such file"),
+    Case("a page to nowhere", "analyze {run} --html={tmp}/no/a.html", "--html={tmp}/no/a.html: No such file"),
     Case("evaluate without tasks", "evaluate --from={run}", "--tasks"),
     Case("evaluate on nothing", "evaluate --from={run} --tasks=", "--tasks: is empty"),
     Case("evaluate on a name that is empty", "evaluate --from={run} --tasks=zen,,zen", "between the commas is empty"),

@@ -1,34 +1,20 @@
 """The chat page in a real browser, without a window."""
 
-import shutil
 import threading
 
 import pytest
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 
+from tests.browser import NEEDS_CHROMIUM, chromium
 from tests.serving.conftest import FLAGS, serving, until
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-FLAGS_OF_CHROMIUM = [
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
-]  # fmt: skip
-
-pytestmark = pytest.mark.skipif(
-    CHROMIUM is None, reason="needs a Chromium in PATH; on Debian: apt-get install chromium"
-)
+pytestmark = NEEDS_CHROMIUM
 
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory):
-    profile = str(tmp_path_factory.mktemp("profile"))
-    with sync_playwright() as playwright:
-        context = playwright.chromium.launch_persistent_context(
-            profile, executable_path=CHROMIUM, headless=True, args=FLAGS_OF_CHROMIUM
-        )
-        context.set_default_timeout(10_000)
+    with chromium(str(tmp_path_factory.mktemp("profile"))) as context:
         yield context
-        context.close()
 
 
 @pytest.fixture
