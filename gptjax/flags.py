@@ -216,6 +216,24 @@ def add_analyze(commands) -> None:
         help="only runs such as optim.peak_lr>=1e-3, status=done, name~REGEX; several must all hold",
     )
     analyze.add_argument("--follow", action="store_true", help="draw again while runs write")
+    analyze.add_argument(
+        "--import",
+        dest="format",
+        metavar="KIND",
+        help="what wrote the logs: tensorboard, wandb, maxtext, levanter, nanogpt, points; default: told by content",
+    )
+    analyze.add_argument(
+        "--diff", action="store_true", help="two runs, or quoted globs of two: where they part, and whether seeds do it"
+    )
+    analyze.add_argument("--scaling", action="store_true", help="fit L(N, D) to the runs, and isoFLOP parabolas")
+    analyze.add_argument(
+        "--budget",
+        action="append",
+        type=float,
+        default=[],
+        metavar="FLOPS",
+        help="of --scaling: the compute whose best model is asked for; may be given several times",
+    )
 
 
 def add_from(parser: argparse.ArgumentParser) -> None:

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from gptjax.analysis import frames, report, summary, where
+from gptjax.analysis.foreign import formats
 from gptjax.analysis.frames import Run
 from gptjax.analysis.summary import Found
-from gptjax.commands import analyze_files, analyze_text
+from gptjax.commands import analyze_diff, analyze_files, analyze_text
 from gptjax.config import BadInput
 
 FOLLOW_S = 2.0  # between two looks at runs that write
@@ -24,6 +25,10 @@ class Asked(NamedTuple):
     sort: str | None
     group: str | None
     follow: bool
+    format: str | None
+    diff: bool
+    scaling: bool
+    budget: list[float]
     json: str | None
     csv: str | None
     parquet: str | None
@@ -35,7 +40,17 @@ def run(asked: Asked) -> int:
     check(asked)
     if asked.follow:
         return follow(asked)
-    found = look(asked, frames.read(asked.runs))
+    if asked.diff:
+        sides = formats.read_each(asked.runs, asked.format)
+        analyze_diff.show([fitting(asked, side) for side in sides], asked.json)
+        return 0
+    runs = formats.read(asked.runs, asked.format)
+    if asked.scaling:
+        from gptjax.commands import analyze_scaling  # which loads scipy
+
+        analyze_scaling.show(fitting(asked, runs), asked.budget, asked.json)
+        return 0
+    found = look(asked, runs)
     analyze_text.show(found)
     write(asked, found)
     return 0
@@ -49,8 +64,21 @@ def check(asked: Asked) -> None:
         where.parse(text)
     if asked.html is not None:
         report.plotly()
+    if asked.diff and len(asked.runs) != 2:
+        raise BadInput(f"--diff compares two, each a run or a quoted glob of several seeds; it has {len(asked.runs)}")
+    if asked.budget and not asked.scaling:
+        raise BadInput("--budget is what --scaling foretells the best model of; give --scaling too")
+    for flag in ("csv", "parquet", "html", "follow", "at") if asked.diff or asked.scaling else ():
+        if getattr(asked, flag):
+            raise BadInput(f"--{flag} is of the table; --diff and --scaling write --json=FILE")
+    if asked.diff and asked.scaling:
+        raise BadInput("--diff and --scaling are two answers; ask for one at a time")
     if asked.parquet is not None and importlib.util.find_spec("pyarrow") is None:
         raise BadInput("--parquet needs the package pyarrow: pip install 'gptjax[analysis]'")
+
+
+def fitting(asked: Asked, runs: Sequence[Run]) -> list[Run]:
+    return where.kept(runs, [where.parse(text) for text in asked.where])[0]
 
 
 def look(asked: Asked, runs: Sequence[Run]) -> Found:

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import pathlib
+from collections.abc import Sequence
 from typing import Any
 
 from gptjax.analysis import report, where
@@ -13,12 +14,21 @@ from gptjax.config import BadInput
 
 def write(flag: str, file: str, found: Found) -> None:
     """Raises BadInput where the file cannot be written."""
-    made = {"json": as_json, "csv": as_csv, "parquet": as_parquet, "html": as_html}[flag](found)
+    put(flag, file, {"json": as_json, "csv": as_csv, "parquet": as_parquet, "html": as_html}[flag](found))
+
+
+def put(flag: str, file: str, content: bytes) -> None:
     try:
-        pathlib.Path(file).write_bytes(made)
+        pathlib.Path(file).write_bytes(content)
     except OSError as error:
         raise BadInput(f"--{flag}={file}: {error.strerror}; name a file that can be written") from error
-    print(f"wrote {file}" + (f" ({len(made) / 1e6:.1f} MB)" if len(made) > 1e6 else ""))
+    print(f"wrote {file}" + (f" ({len(content) / 1e6:.1f} MB)" if len(content) > 1e6 else ""))
+
+
+def tell(lines: Sequence[str]) -> None:
+    """Prints lines of whatever was read, none of which can move a terminal's cursor."""
+    for line in lines:
+        print("".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in line))
 
 
 def as_json(found: Found) -> bytes:
