@@ -64,9 +64,9 @@ def rung(run: Run) -> Rung | str:
     if not len(series.value):
         return f"without {METRIC}"
     n_params, tokens, loss = size(run.header), float(series.tokens[-1]), float(series.value[-1])
-    if n_params is None:
+    if n_params is None or not 0 < n_params < math.inf:
         return "of unknown size"
-    if not tokens > 0:
+    if not 0 < tokens < math.inf:
         return "of unknown tokens"
     if not 0 < loss < math.inf:
         return f"{METRIC} is not a positive number"

@@ -113,7 +113,7 @@ def test_a_table_says_what_it_leaves_out(tmp_path):
     (run,) = formats.read([str(tmp_path / "table.csv")])
     (one,), _ = ladder.rungs([run])
     assert one[1:] == (1e6, 1e8, 7e14, 3.1)
-    assert run.left_out == {"lines without a number of each of n_params, tokens and loss": 1}
+    assert run.left_out == {"lines without a positive number of each of n_params, tokens and loss": 1}
 
 
 @pytest.mark.parametrize(

@@ -32,15 +32,17 @@ def read(names: Sequence[str], kind: str | None = None) -> list[Run]:
 
     Raises BadInput for a name that leads to no run, and for what is not of the format.
     """
-    return [run for side in read_each(names, kind) for run in side]
+    if kind is None and all(told is None for name in names for _, told in files_of(name, kind)):
+        return frames.read(names)
+    runs = {run.path: run for side in read_each(names, kind) for run in side}
+    return list(runs.values())
 
 
 def read_each(names: Sequence[str], kind: str | None = None) -> list[list[Run]]:
     """The runs of each name; all are told apart from each other by theirs."""
     if kind is not None and kind not in KINDS:
         near = difflib.get_close_matches(kind, KINDS, n=1, cutoff=0.4)
-        known = f"did you mean {near[0]}?" if near else f"it is one of {', '.join(KINDS)}"
-        raise BadInput(f"--import={kind}: {known}")
+        raise BadInput(f"--import={kind}: {f'did you mean {near[0]}?' if near else known()}")
     sides = [read_one(name, kind) for name in names]
     paths = list(dict.fromkeys(run.path for side in sides for run in side))
     short = dict(zip(paths, places.told_apart(paths), strict=True))
@@ -48,22 +50,25 @@ def read_each(names: Sequence[str], kind: str | None = None) -> list[list[Run]]:
 
 
 def read_one(name: str, kind: str | None) -> list[Run]:
-    if "://" in name:
-        return frames.read([name])
-    at = os.path.expanduser(name)
-    paths = sorted(glob.glob(at)) if glob.has_magic(at) and not os.path.exists(at) else [at]
-    found = [(pathlib.Path(path), kind or kind_of(pathlib.Path(path))) for path in paths]
-    if len(found) == 1 and found[0][1] is None and found[0][0].is_file() and found[0][0].name not in OURS:
-        raise BadInput(
-            f"{name}: is no run, and no log that is known by its content; --import is one of {', '.join(KINDS)}"
-        )
-    if not any(told for _, told in found):
+    found = files_of(name, kind)
+    if all(told is None for _, told in found):
         return frames.read([name])
     return [run for path, told in found for run in (imported(path, told) if told else frames.read([str(path)]))]
 
 
+def files_of(name: str, kind: str | None) -> list[tuple[pathlib.Path, str | None]]:
+    """What a name or a glob leads to, each with its format; None for what is ours. Raises BadInput for other files."""
+    if "://" in name:
+        return []
+    at = os.path.expanduser(name)
+    paths = sorted(glob.glob(at)) if glob.has_magic(at) and not os.path.exists(at) else [at]
+    return [(path, kind or kind_of(path)) for path in map(pathlib.Path, paths)]
+
+
 def kind_of(path: pathlib.Path) -> str | None:
-    """The format of a file, or of a folder of event files; None where no format knows it, and for what is ours."""
+    """The format of a file, or of a folder of event files; None where it is ours, or nothing.
+
+    Raises BadInput for a file that no format knows."""
     if path.is_dir():
         ours = any(places.below(str(path), places.LEVELS))
         return "tensorboard" if not ours and tensorboard.tells(path, b"") else None
@@ -71,7 +76,14 @@ def kind_of(path: pathlib.Path) -> str | None:
         return None
     with open(path, "rb") as file:
         head = file.read(HEAD)
-    return next((name for name, module in KINDS.items() if module.tells(path, head)), None)
+    for name, module in KINDS.items():
+        if module.tells(path, head):
+            return name
+    raise BadInput(f"{path}: is no run, and no log that is known by its content; {known()}")
+
+
+def known() -> str:
+    return f"--import is one of {', '.join(KINDS)}"
 
 
 def imported(path: pathlib.Path, kind: str) -> list[Run]:
@@ -82,9 +94,9 @@ def imported(path: pathlib.Path, kind: str) -> list[Run]:
     try:
         runs = [made(path, kind, one) for one in KINDS[kind].read(path)]
     except (csv.Error, RecursionError) as error:
-        raise BadInput(f"{path}: is no log of {kind} ({error}); --import is one of {', '.join(KINDS)}") from error
+        raise BadInput(f"{path}: is no log of {kind} ({error}); {known()}") from error
     if not any(run.metrics for run in runs):
-        raise BadInput(f"{path}: nothing in it is a metric as {kind} writes it; --import is one of {', '.join(KINDS)}")
+        raise BadInput(f"{path}: nothing in it is a metric as {kind} writes it; {known()}")
     return runs
 
 

@@ -4,12 +4,13 @@
 """
 
 import csv
+import math
 import pathlib
 
 from gptjax.analysis.foreign.imported import Imported, text_of
 
 COLUMNS = ("n_params", "tokens", "loss")
-NO_NUMBER = "lines without a number of each of n_params, tokens and loss"
+NO_NUMBER = "lines without a positive number of each of n_params, tokens and loss"
 
 
 def tells(path: pathlib.Path, head: bytes) -> bool:
@@ -22,8 +23,8 @@ def read(path: pathlib.Path) -> list[Imported]:
     runs, bad = [], 0
     for number, row in enumerate(csv.DictReader(text_of(path).lstrip("\ufeff").splitlines()), 2):
         try:
-            n_params, tokens, loss = (float(row[key]) for key in COLUMNS)
-            header = {"n_params": n_params} | ({"flops": float(row["flops"])} if row.get("flops") else {})
+            n_params, tokens, loss = (positive(row[key]) for key in COLUMNS)
+            header = {"n_params": n_params} | ({"flops": positive(row["flops"])} if row.get("flops") else {})
         except (TypeError, ValueError):
             bad += 1
             continue
@@ -32,3 +33,10 @@ def read(path: pathlib.Path) -> list[Imported]:
     if bad and runs:
         runs[0].left_out[NO_NUMBER] += bad
     return runs
+
+
+def positive(cell: str | None) -> float:
+    value = float(cell or "nan")
+    if not 0 < value < math.inf:
+        raise ValueError
+    return value

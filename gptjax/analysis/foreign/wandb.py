@@ -5,6 +5,7 @@ A history has `_step`, and `_runtime` in seconds. A chart's file has one column 
 """
 
 import csv
+import io
 import json
 import pathlib
 import re
@@ -31,7 +32,7 @@ def read(path: pathlib.Path) -> list[Imported]:
     text = text_of(path).lstrip("\ufeff \n")
     if text[:1] in ("{", "["):
         return [history(*json_rows(text))]
-    rows = list(csv.DictReader(text.splitlines()))
+    rows = list(csv.DictReader(io.StringIO(text, newline="")))
     if rows and "_step" not in rows[0]:
         return chart(rows)
     return [history([{key: number(cell) for key, cell in row.items() if key} for row in rows], 0)]
@@ -43,6 +44,8 @@ def json_rows(text: str) -> tuple[list[Mapping[str, Any]], int]:
         whole = json.loads(text)
     except ValueError:
         return lines(text.splitlines())
+    if isinstance(whole, Mapping) and "_step" not in whole:
+        return [], 1
     if isinstance(whole, list):
         return [row for row in whole if isinstance(row, Mapping)], sum(not isinstance(row, Mapping) for row in whole)
     if not isinstance(whole["_step"], Mapping):
