@@ -23,5 +23,4 @@ CASES = [
     Case("a log of another program", "analyze {tmp}/a.csv --import=nanogpt", NO_METRIC, POINTS),
     Case("an event file of zeros", "analyze {tmp}/a --import=tensorboard", NO_METRIC, {"a": bytes(99)}),
     Case("points that are none", "analyze {tmp}/a.csv", NO_METRIC, {"a.csv": COLUMNS + "a"}),
-    Case("a folder of nothing", "analyze {tmp}", "is no run, and there is none in it", {"a/b": ""}),
 ]  # fmt: skip
