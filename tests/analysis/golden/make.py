@@ -45,6 +45,8 @@ def tensorboard() -> None:
         value.metadata.plugin_data.plugin_name = "scalars"
         writer.add_event(Event(step=step, wall_time=1_760_000_000.5 + step, summary=Summary(value=[value])))
     writer.close()
+    for file in list(folder.glob("events.*")):  # whose names are of this host and time
+        file.rename(folder / f"events.out.tfevents.1{file.suffix}")
 
 
 def history() -> list[dict]:
