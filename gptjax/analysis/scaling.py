@@ -72,10 +72,10 @@ class Fit(NamedTuple):
     def law(self) -> dict[str, Estimate]:
         """E, A, B in nats a token, alpha and beta."""
         named = {"E": (4, np.exp), "A": (0, np.exp), "B": (2, np.exp), "alpha": (1, np.array), "beta": (3, np.array)}
-        return {
-            name: estimate(float(shown(self.theta_K[k])), shown(self.theta_RK[:, k]))
-            for name, (k, shown) in named.items()
-        }
+        with np.errstate(over="ignore"):  # a coefficient that nothing bounds is infinite in some resamples
+            return {
+                name: estimate(float(to(self.theta_K[k])), to(self.theta_RK[:, k])) for name, (k, to) in named.items()
+            }
 
     def predict(self, n_params: float, tokens: float, seed: int = 0) -> Estimate:
         """The loss that one run of this size would measure: the interval has the law's doubt and a run's own error."""
@@ -266,5 +266,6 @@ def moved(theta_SK: Float64[np.ndarray, "*S K"], shift: Float64[np.ndarray, "2"]
 
 
 def estimate(value: float, values_R: Float64[np.ndarray, " R"]) -> Estimate:
-    low, high = np.quantile(values_R, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    tails = [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2]
+    low, high = np.quantile(values_R, tails, method="nearest")  # between two infinite values there is no number
     return Estimate(value, float(low), float(high))

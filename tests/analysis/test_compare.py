@@ -130,7 +130,7 @@ def test_two_nans_at_one_step_are_no_difference():
     assert compare.partings(*both) == (1, None, None)
     other = frames.of_objects("c", "c", [{"step": 0, "train/nll": math.inf}])
     _, first, large = compare.partings(both[0], other)
-    assert first == large is not None
+    assert first is not None and large is not None and first.step == large.step == 0
 
 
 def test_runs_with_nothing_in_common_say_so(write, capsys, tmp_path):

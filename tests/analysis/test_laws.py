@@ -84,11 +84,11 @@ def test_what_is_too_little_for_a_law():
 def test_what_is_too_far_for_a_law():
     made = rungs(0.0, 0)  # 4e4 to 1e6 parameters, a factor of 25
     tokens = made[0].tokens
-    assert ladder.too_far(made, 2.4e7, tokens) is None and ladder.too_far(made, 1700, tokens) is None
+    assert ladder.too_far(made, 2.4e7, tokens) is None and ladder.too_far(made, 1700.0, tokens) is None
     assert "2.6e+07 parameters; the runs have 4e+04 to 1e+06, so up to 2.5e+07" in (
         ladder.too_far(made, 2.6e7, tokens) or ""
     )
-    assert "parameters" in (ladder.too_far(made, 1500, tokens) or "") and "tokens" in (
+    assert "parameters" in (ladder.too_far(made, 1500.0, tokens) or "") and "tokens" in (
         ladder.too_far(made, 1e6, 1e12) or ""
     )
 

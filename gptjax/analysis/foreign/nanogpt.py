@@ -43,8 +43,8 @@ def read(path: pathlib.Path) -> list[Imported]:
     return [found]
 
 
-def iteration(told: re.Match[str], batch: int | None) -> dict[str, float]:
-    line = {"step": int(told[1]), "train/nll": float(told[2])}
+def iteration(told: re.Match[str], batch: int | None) -> dict[str, int | float]:
+    line: dict[str, int | float] = {"step": int(told[1]), "train/nll": float(told[2])}
     if batch is not None and (milliseconds := float(told[3])) > 0:
         line["perf/tokens_per_s"] = batch / milliseconds * 1000
     if told[4] is not None and (mfu := float(told[4])) >= 0:

@@ -30,7 +30,7 @@ def tells(path: pathlib.Path, head: bytes) -> bool:
 
 
 def read(path: pathlib.Path) -> list[Imported]:
-    """A run for each folder that has event files; those of one folder follow each other by their time of start."""
+    """A run for each folder that has event files; the lines of all files of a folder go by their time."""
     files = sorted(path.rglob("*tfevents*")) if path.is_dir() else [path]
     folders: dict[pathlib.Path, list[pathlib.Path]] = collections.defaultdict(list)
     for file in files:
@@ -45,7 +45,6 @@ def read(path: pathlib.Path) -> list[Imported]:
 def read_files(files: list[pathlib.Path], name: str) -> Imported:
     found = Imported([], name)
     events = [event for file in files for event in read_events(file, found.left_out)]
-    zero = min((event.wall_time for event in events), default=0.0)
     for event in events:
         scalars = {}
         for value in event.summary.value:
@@ -54,7 +53,11 @@ def read_files(files: list[pathlib.Path], name: str) -> Imported:
             else:
                 scalars[value.tag] = number
         if scalars:
-            found.objects.append({"step": event.step, "time_s": event.wall_time - zero, **scalars})
+            found.objects.append({"step": event.step, "time_s": event.wall_time, **scalars})
+    found.objects.sort(key=lambda line: line["time_s"])  # files of one folder may have been written side by side
+    zero = found.objects[0]["time_s"] if found.objects else 0.0
+    for line in found.objects:
+        line["time_s"] -= zero
     return found
 
 
