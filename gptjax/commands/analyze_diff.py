@@ -19,7 +19,8 @@ def show(sides: Sequence[Sequence[Run]], json_file: str | None) -> None:
     """Prints the comparison of two sides, and writes it; raises BadInput where one has no run."""
     if not all(sides):
         raise BadInput("--diff: no run of one side fits --where; leave it out")
-    found = compare.compare(*sides)
+    one, other = sides
+    found = compare.compare(one, other)
     analyze_files.tell(lines(found))
     if json_file is not None:
         analyze_files.put("json", json_file, encode(as_json(found), indent=1))

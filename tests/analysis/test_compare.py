@@ -150,7 +150,8 @@ def test_runs_with_nothing_in_common_say_so(write, capsys, tmp_path):
     ],
 )
 def test_what_cannot_be_compared_is_refused(write, capsys, tmp_path, words, says):
-    write("a"), write("b")
+    write("a")
+    write("b")
     paths = [str(tmp_path / word) if word in "ab" else word for word in words]
     assert cli.main(["analyze", *paths, "--diff"]) == 2
     assert says in capsys.readouterr().err

@@ -1,5 +1,7 @@
 """A law is found again from runs that were made by one; intervals hold what was planted as often as they say."""
 
+import math
+
 import numpy as np
 import pytest
 from scipy import optimize, special
@@ -102,9 +104,9 @@ def test_the_optimum_is_where_no_other_size_of_the_budget_is_better():
 def covered(n: int, resamples: int, sizes: int, budgets: int) -> tuple[dict[str, float], float, float]:
     """Of n ladders: how often each coefficient, the optimum of 10 times their compute, and a new run are inside."""
     inside, optimum, new = dict.fromkeys(PUBLISHED, 0), 0, 0
-    truth = dict(zip(("A", "alpha", "B", "beta", "E"), SMALL_K, strict=True))
-    truth |= {name: np.exp(truth[name]) for name in ("A", "B", "E")}
-    best_n = scaling.best_size(SMALL_K, 1.8e13 / 6)
+    named = zip(("A", "alpha", "B", "beta", "E"), SMALL_K.tolist(), strict=True)
+    truth = {str(name): value if name in ("alpha", "beta") else math.exp(value) for name, value in named}
+    best_n = float(scaling.best_size(SMALL_K, 1.8e13 / 6))
     for seed in range(n):
         found = scaling.fit(ladder.points(rungs(NOISE, seed, sizes=sizes, budgets=budgets)), resamples, seed)
         for name, one in found.law.items():

