@@ -2,7 +2,6 @@
 difference between their end losses is more than seeds make."""
 
 import fnmatch
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -47,10 +46,11 @@ class Data(NamedTuple):
 
 
 class End(NamedTuple):
-    """The last loss of the same step of both."""
+    """The last loss of one step of both; each run's own last, where they have no step in common."""
 
     metric: str
     step: int
+    other_step: int
     one: float
     other: float
 
@@ -84,7 +84,12 @@ def compare(one: Sequence[Run], other: Sequence[Run], seed: int = 0) -> Comparis
     ends = [(key, each.end) for key, each in pairs if each.end is not None]
     if not ends and pair.end is not None:
         ends = [(None, pair.end)]
-    losses = [last_losses(side, pair.end) for side in (one, other)]
+    losses = [np.zeros(0)] * 2
+    if pair.end is not None:
+        losses = [
+            losses_at(one, pair.end.metric, pair.end.step),
+            losses_at(other, pair.end.metric, pair.end.other_step),
+        ]
     paired = [np.array([getattr(end, side) for _, end in ends]) for side in ("one", "other")]
     return Comparison(pair, ends, noise(*(paired if len(shared) > 1 else losses), paired=len(shared) > 1, seed=seed))
 
@@ -163,19 +168,18 @@ def end_of(one: Run, other: Run) -> End | None:
     for metric in LOSSES:
         steps, left, right = common(one, other, metric)
         if len(steps):
-            return End(metric, int(steps[-1]), float(left[-1]), float(right[-1]))
+            return End(metric, int(steps[-1]), int(steps[-1]), float(left[-1]), float(right[-1]))
+        own, others = one.series(metric), other.series(metric)
+        if len(own.step) and len(others.step):
+            ends = float(own.value[-1]), float(others.value[-1])
+            return End(metric, int(own.step[-1]), int(others.step[-1]), *ends)
     return None
 
 
-def last_losses(side: Sequence[Run], end: End | None) -> np.ndarray:
-    """The losses of a side's runs at the step of `end`; those that do not have that step are left out."""
-    if end is None:
-        return np.zeros(0)
-    found = []
-    for run in side:
-        series = run.series(end.metric)
-        found += series.value[series.step == end.step].tolist()
-    return np.array(found)
+def losses_at(side: Sequence[Run], metric: str, step: int) -> np.ndarray:
+    """The losses of a side's runs at a step; runs that do not have it are left out."""
+    found = [run.series(metric) for run in side]
+    return np.array([value for series in found for value in series.value[series.step == step].tolist()])
 
 
 def seed_of(run: Run) -> int | None:
@@ -191,13 +195,9 @@ def same(pair: Pair) -> str:
         but = f", though {', '.join(telling)} differ" if telling else ""
         return f"the same numbers to the last bit, in {pair.n_common:,} values{but}"
     if telling:
-        return f"different experiments: {len(telling)} keys that change numbers differ"
+        return f"different experiments, by {', '.join(telling)}"
     if pair.data.first is not None:
         return "one config, and other data: the batches differ"
     if pair.large is None:
         return f"one experiment up to rounding: no value differs by more than {ROUNDING:g} of itself"
     return "one config, whose numbers part"
-
-
-def finite(end: End) -> bool:
-    return math.isfinite(end.one) and math.isfinite(end.other)

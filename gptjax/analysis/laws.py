@@ -63,7 +63,13 @@ def laws(runs: Sequence[Run], budgets: Sequence[float] = (), resamples: int = sc
 def optimum(rungs: Sequence[Rung], found: Fit, flops: float, flops_per_nd: float) -> Optimum | str:
     best = scaling.optimum(found, flops, flops_per_nd)
     far = ladder.too_far(rungs, best.n_params.value, best.tokens.value)
-    return f"{flops:.3g} FLOPs: its optimum is too far: {far}" if far else best
+    if far:
+        return f"{flops:.3g} FLOPs: its optimum is too far: {far}"
+    measured = [one.loss for one in rungs]
+    if best.loss.high - best.loss.low > max(measured) - min(measured):
+        interval = f"{best.loss.low:.3g} to {best.loss.high:.3g}"
+        return f"{flops:.3g} FLOPs: its loss would be {interval}, which is wider than all that was measured"
+    return best
 
 
 def foretell(rungs: Sequence[Rung], resamples: int, seed: int) -> list[HeldOut | str]:

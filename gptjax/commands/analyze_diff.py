@@ -70,7 +70,8 @@ def at(found: Parting) -> str:
 
 
 def end_line(end: End) -> str:
-    return f"{end.metric} at step {end.step:,}: {end.one:.5g} | {end.other:.5g}, A - B = {end.one - end.other:+.4g}"
+    steps = f"{end.step:,}" if end.step == end.other_step else f"{end.step:,} | {end.other_step:,}"
+    return f"{end.metric} at step {steps}: {end.one:.5g} | {end.other:.5g}, A - B = {end.one - end.other:+.4g}"
 
 
 def verdict(found: Comparison) -> str:

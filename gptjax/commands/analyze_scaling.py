@@ -12,6 +12,8 @@ from gptjax.analysis.scaling import Estimate
 from gptjax.commands import analyze_files
 from gptjax.runs.log import encode
 
+NO_E = 0.01  # nats a token
+
 
 def show(runs: Sequence[Run], budgets: Sequence[float], json_file: str | None) -> None:
     """Prints what there is of a law, and writes it; raises BadInput where no run is a point of one."""
@@ -39,6 +41,8 @@ def law_lines(found: Laws) -> list[str]:
     told = ["L(N, D) = E + A / N^alpha + B / D^beta, 95% intervals by bootstrap", f"  {law}"]
     scatter = float(np.std(found.fit.error_P))
     told.append(f"  a run is off by {scatter:.2%} of its loss (standard deviation)")
+    if found.fit.law["E"].value < NO_E:
+        told.append("  E is all but 0: of the least loss that more of everything would leave, these runs show nothing")
     told += ["", f"compute-optimal, C = {found.flops_per_nd:.3g} N D as of the largest size:"]
     for best in found.optima:
         if isinstance(best, str):

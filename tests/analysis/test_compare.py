@@ -62,7 +62,7 @@ def test_config_environment_and_the_first_step_apart(write, capsys):
         "b", {"optim.peak_lr": 3e-3}, {"versions": {"jax": "0.11"}, "git_commit": None}, apart=0.01, apart_from=10
     )
     told = said(capsys, one, other)
-    assert "different experiments: 1 keys that change numbers differ" in told
+    assert "different experiments, by optim.peak_lr\n" in told
     assert "optim.peak_lr" in told and "0.001 | 0.003" in told
     assert "versions.jax  0.10.2 | 0.11" in told and "git_commit" in told
     assert "they first differ at step 10, train/nll: 2." in told
@@ -115,6 +115,15 @@ def test_seeds_that_go_together_nowhere_are_two_groups(write, capsys, tmp_path):
         write(f"b-{seed}", seed=seed + 10, shift=0.5)
     told = said(capsys, f"{tmp_path}/a-*", f"{tmp_path}/b-*")
     assert "exceeds seed noise (3 and 3 seeds, not paired" in told
+
+
+def test_runs_of_other_lengths_are_compared_at_their_own_ends(write, capsys):
+    path = write("a", {"n_steps": 30})
+    with open(f"{path}/metrics.jsonl", "w") as file:
+        file.writelines(json.dumps(line) + "\n" for line in list(lines())[:15] + [{"step": 30, "eval/nll": 2.5}])
+    told = said(capsys, path, write("b"))
+    assert "eval/nll at step 30 | 40: 2.5 | 2.1" in told
+    assert "the same numbers to the last bit, in 30 values, though n_steps differ" in told
 
 
 def test_a_run_that_diverged_tells_nothing_of_seeds(write, capsys):
