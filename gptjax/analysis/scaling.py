@@ -160,11 +160,14 @@ def minima(
     log_n_P, log_d_P = np.log(points.n_params_P), np.log(points.tokens_P)
     shift = np.array([log_n_P.mean(), log_d_P.mean()])
     data = log_n_P - shift[0], log_d_P - shift[1]
-    theta_RK = np.broadcast_to(moved(start_K, -shift), (len(loss_RP), K))
     at_once = max(1, BLOCK // len(log_n_P))
     parts = [slice(first, first + at_once) for first in range(0, len(loss_RP), at_once)]
-    ends = [descended(theta_RK[part], *data, np.log(loss_RP[part]), weight_RP[part])[0] for part in parts]
-    return moved(np.concatenate(ends), shift)
+    ends = []
+    for log_e in (start_K[4], np.log(points.loss_P.min() / 2)):  # from an E of all but 0 no slope leads up again
+        start_RK = np.tile(moved(np.append(start_K[:4], log_e), -shift), (len(loss_RP), 1))
+        ends.append([descended(start_RK[part], *data, np.log(loss_RP[part]), weight_RP[part]) for part in parts])
+    theta_2RK, value_2R = (np.stack([np.concatenate([end[n] for end in one]) for one in ends]) for n in (0, 1))
+    return moved(np.where((value_2R[1] < value_2R[0])[:, None], theta_2RK[1], theta_2RK[0]), shift)
 
 
 def best(points: Points) -> Float64[np.ndarray, " K"]:

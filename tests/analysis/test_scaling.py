@@ -101,6 +101,12 @@ def test_the_optimum_is_where_no_other_size_of_the_budget_is_better():
     assert best.n_params.low < best.n_params.value < best.n_params.high
 
 
+def test_an_e_of_nothing_has_an_interval_that_is_not_nothing():
+    """From an E of all but 0 no slope leads up again, so resamples start from a larger one too."""
+    found = scaling.fit(ladder.points(rungs(0.04, 1, np.array([*SMALL_K[:4], -60.0]))), resamples=40)
+    assert found.law["E"].high > 0.05
+
+
 def covered(n: int, resamples: int, sizes: int, budgets: int) -> tuple[dict[str, float], float, float]:
     """Of n ladders: how often each coefficient, the optimum of 10 times their compute, and a new run are inside."""
     inside, optimum, new = dict.fromkeys(PUBLISHED, 0), 0, 0
