@@ -131,7 +131,7 @@ def test_a_run_of_twice_the_size_is_foretold():
 
 
 @pytest.mark.prove
-@pytest.mark.parametrize(("sizes", "budgets"), [(4, 3), (5, 3), (9, 5)])
+@pytest.mark.parametrize(("sizes", "budgets"), [(4, 3), (5, 3)])
 def test_intervals_hold_what_was_planted_as_often_as_they_say(sizes, budgets):
     inside, optimum, new = covered(200, 200, sizes, budgets)
     print(f"{sizes} x {budgets}: {inside}, optimum {optimum}, new run {new}")
