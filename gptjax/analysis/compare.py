@@ -81,7 +81,7 @@ def compare(one: Sequence[Run], other: Sequence[Run], seed: int = 0) -> Comparis
     shared = [key for key in by_seed[0] if key is not None and key in by_seed[1]]
     pairs = [(key, pair_of(by_seed[0][key], by_seed[1][key])) for key in shared]
     pair = pairs[0][1] if pairs else pair_of(one[0], other[0])
-    ends = [(key, each.end) for key, each in pairs if each.end is not None]
+    ends: list[tuple[int | None, End]] = [(key, each.end) for key, each in pairs if each.end is not None]
     if not ends and pair.end is not None:
         ends = [(None, pair.end)]
     losses = [np.zeros(0)] * 2
