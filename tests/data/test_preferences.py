@@ -46,7 +46,7 @@ def test_a_line_is_a_pair_however_it_is_written(row, tmp_path):
 def test_both_answers_are_text_that_was_trained_on(tmp_path):
     write(tmp_path / "a.jsonl", [ROW] * 10)
     cfg = make_config(f"data.corpora=preferences:{tmp_path}/a.jsonl", "init_from=x")
-    corpus = prepared.opener(cfg)(cfg.data.corpora[0], None)
+    corpus = prepared.opener(cfg)(cfg.data.corpora[0], tmp_path)
     assert list(dialogs.texts(corpus)) == ["User: 2 + 2?\nAssistant: 4\n", "User: 2 + 2?\nAssistant: 5\n"] * 9
 
 
