@@ -179,10 +179,12 @@ def check(arrays: Mapping[str, np.ndarray]) -> str:
 
 def make_room() -> None:
     """Removes the files that were written first, until the rest is at most MOST_BYTES."""
-    try:
-        found = sorted((entry.stat().st_mtime, entry.stat().st_size, entry.path) for entry in os.scandir(folder()))
-    except OSError:
-        return
+    found: list[tuple[float, int, str]] = []
+    with contextlib.suppress(OSError), os.scandir(folder()) as entries:
+        for entry in entries:
+            with contextlib.suppress(OSError):  # another process may have removed it
+                found.append((entry.stat().st_mtime, entry.stat().st_size, entry.path))
+    found.sort()
     over = sum(size for _, size, _ in found) - MOST_BYTES
     for _, size, path in found:
         if over <= 0:
