@@ -11,6 +11,7 @@ from launch import batch, engines, skypilot, sweep
 from launch.sweep import Base, Sweep, product
 from tests.children import free_port
 from tests.launch import cluster
+from tests.launch.launcher import wait_until
 
 SKY = pathlib.Path(os.environ.get("GPTJAX_SKYPILOT_PYTHON", "/nowhere"))  # of an environment with skypilot[slurm]
 LACKING = cluster.missing() or ("" if SKY.exists() else "names no Python with skypilot in GPTJAX_SKYPILOT_PYTHON")
@@ -50,6 +51,7 @@ def home(tmp_path, monkeypatch):
     try:
         made.start()
         subprocess.run(["/usr/sbin/sshd", "-f", folder / "sshd_config"], check=True)
+        wait_until(lambda: sky(folder, "api", "start")[0] == 0, 300)  # on a busy machine it gives up too early
         yield folder
     finally:
         sky(folder, "api", "stop")
