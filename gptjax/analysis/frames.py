@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from gptjax.analysis import places, rows
+from gptjax.analysis import kept, places, rows
 from gptjax.analysis.lines import Parser
 from gptjax.analysis.logs import Log
 from gptjax.analysis.rows import Rows, joined
@@ -29,7 +29,9 @@ class Reader:
     def read(self) -> list[Run]:
         paths = list(dict.fromkeys(path for name in self.names for path in places.runs(name)))
         with concurrent.futures.ThreadPoolExecutor(min(len(paths), os.cpu_count() or 1)) as pool:  # polars lets go
-            return list(pool.map(self.run, places.told_apart(paths), paths))
+            runs = list(pool.map(self.run, places.told_apart(paths), paths))
+        kept.make_room()
+        return runs
 
     def run(self, name: str, path: str) -> Run:
         header, notes = places.header(path)

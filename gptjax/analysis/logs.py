@@ -66,8 +66,6 @@ class Log:
             else:
                 self.recent.append(part)
             at = end
-        if self.settled and settles:
-            kept.make_room()
         self.recent += last_line(file, at, parse)
 
 

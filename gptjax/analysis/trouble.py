@@ -108,12 +108,13 @@ def spikes(loss: Series) -> Iterator[Found]:
     before_K = np.minimum(medians_K[:-1], medians_K[1:])  # a first look, by blocks; then window by window
     offset = len(value) - blocks_KW[1:].size
     high_KW = blocks_KW[1:] > (before_K + np.maximum(0.5 * SPIKE * usual, SPIKE_RISE * np.abs(before_K)))[:, None]
+    at_C = offset + np.flatnonzero(high_KW)
+    windows_CW = np.lib.stride_tricks.sliding_window_view(value, width)[at_C - width]
+    median_C, noise_C = np.median(windows_CW, axis=1), np.maximum(deviations(windows_CW), usual)
     over = 0
-    for at in offset + np.flatnonzero(high_KW):
+    for at, median, noise in zip(at_C, median_C, noise_C, strict=True):
         if at < over:
             continue
-        window = value[at - width : at]
-        median, noise = np.median(window), max(float(deviations(window[None])[0]), usual)
         rise = value[at] - median
         if rise <= SPIKE * noise or rise <= SPIKE_RISE * abs(median):
             continue

@@ -9,7 +9,7 @@ from gptjax.analysis import frames, report, summary, where
 from gptjax.analysis.foreign import formats
 from gptjax.analysis.frames import Run
 from gptjax.analysis.summary import Found
-from gptjax.commands import analyze_diff, analyze_files, analyze_text
+from gptjax.commands import analyze_files, analyze_text
 from gptjax.config import BadInput
 
 FOLLOW_S = 2.0  # between two looks at runs that write
@@ -41,6 +41,8 @@ def run(asked: Asked) -> int:
     if asked.follow:
         return follow(asked)
     if asked.diff:
+        from gptjax.commands import analyze_diff  # which loads the bootstrap, in half the time that a run takes
+
         sides = formats.read_each(asked.runs, asked.format)
         analyze_diff.show([fitting(asked, side) for side in sides], asked.json)
         return 0

@@ -14,7 +14,7 @@ from gptjax.analysis.summary import Found, Row, number
 MOST_ROWS = 60  # on a terminal; a pipe and the files have all
 MOST_NOTES = 10
 MOST_TROUBLE = 20
-LOOKED_THROUGH = 100  # runs: some milliseconds each
+LOOKED_THROUGH = 50  # runs: some milliseconds each
 FIRST_TO_GO = ("goodput", "MFU", "tokens/s", "of step", "best", "tokens", "left out", "step")  # from a narrow terminal
 STYLES = {"diverged": "red", "stale": "yellow", "running": "green"}
 

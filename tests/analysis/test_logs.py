@@ -153,9 +153,10 @@ def test_the_oldest_make_room(tmp_path, cache, monkeypatch):
     cache.mkdir(parents=True, exist_ok=True)
     (cache / "gone").symlink_to("nowhere")  # as a file that another process removes meanwhile
     for number in range(6):
-        path = tmp_path / f"{number}.jsonl"
+        path = tmp_path / str(number) / "metrics.jsonl"
+        path.parent.mkdir()
         path.write_bytes(LOG)
-        read(path)
+        frames.read([str(path.parent)])
         newest = kept.file_of(str(path), 0)
     assert sum(file.stat().st_size for file in cache.iterdir() if file.exists()) <= 30_000
     assert newest.exists()
