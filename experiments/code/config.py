@@ -14,7 +14,7 @@ from configs import small
 def get_config() -> ConfigDict:
     c = small.tuned()
     c.name = "code"
-    c.n_steps = 150
+    c.n_steps = 250
     c.batch_tokens = 2048
     c.eval_every = 50
     c.eval_tokens = 8192

@@ -22,9 +22,9 @@ def examples(split: str) -> list[Pair]:
 @functools.cache
 def judged() -> list[Pair]:
     """Of no function does a run of words stand anywhere in the library, held out or not, and no prompt is there."""
+    found = {functions.words(function.documented): function for function in elsewhere.of_pip() if wanted(function)}
     library = [*functions.of_split("train"), *functions.of_split("valid")]
     known = {functions.words(function.documented) for function in library}
-    found = {functions.words(function.documented): function for function in elsewhere.of_pip() if wanted(function)}
     asked = [function for key, function in found.items() if key not in known and halves.hash_of(key) % ONE_IN == 0]
     texts = (functions.sources("train"), functions.sources("valid"), (function.text for function in library))
     return list(map(pair, leaks.unseen(asked, [one.text for one in asked], itertools.chain(*texts))))

@@ -1,6 +1,7 @@
 """What `code` is judged by: functions of pip that stand nowhere in Python's library."""
 
 import importlib.util
+import itertools
 import types
 
 import pytest
@@ -37,11 +38,12 @@ def test_functions_are_taken_from_every_file_once_in_its_encoding(monkeypatch, t
 def test_nothing_is_asked_for_that_stands_in_the_library_held_out_or_not(monkeypatch, tmp_path):
     """Neither as it is, nor a part of it under another name, nor another body for the same prompt."""
     (tmp_path / "new.py").write_text(NEW)
-    known = [next(filter(code.wanted, functions.of_split(split))) for split in ("train", "valid")]
-    for number, function in enumerate(known):
-        (tmp_path / f"same_{number}.py").write_text(function.text + "\n")
-        (tmp_path / f"part_{number}.py").write_text(function.text.replace(function.name, "renamed") + "\n    more()\n")
-        (tmp_path / f"prompt_{number}.py").write_text(f"{function.documented}\n    return self.own_{number}\n")
+    for split in ("train", "valid"):
+        library = sorted(filter(code.wanted, functions.of_split(split)), key=lambda function: len(function.text))
+        short, long = library[0], library[-1]
+        (tmp_path / f"same_{split}.py").write_text(short.text + "\n")
+        (tmp_path / f"prompt_{split}.py").write_text(f"{short.documented}\n    return self.own_{split}\n")
+        (tmp_path / f"part_{split}.py").write_text(long.text.replace(f"def {long.name}", "def own") + "\n    more()\n")
     installed(monkeypatch, tmp_path)
     monkeypatch.setattr(code, "ONE_IN", 1)
     assert code.judged.__wrapped__() == [code.pair(*functions.of_source(NEW))]
@@ -52,5 +54,5 @@ def test_a_third_of_pips_functions_is_asked_for_and_no_run_of_words_is_the_libra
     asked = code.examples("test")
     assert 0.25 < len(asked) / sum(map(code.wanted, elsewhere.of_pip())) < 0.4
     texts = ["".join(pair) for pair in asked]
-    for split in ("train", "valid"):
-        assert leaks.unseen(asked, texts, functions.sources(split)) == asked
+    library = itertools.chain(functions.sources("train"), functions.sources("valid"))
+    assert leaks.unseen(asked, texts, library) == asked
