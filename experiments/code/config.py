@@ -2,7 +2,7 @@
 
 gptjax train --config=experiments/code/config.py --workdir=runs/code
 
-Starts from `make base`. Hardware: 2 CPU cores. Wall time: 125 s beside other work.
+Starts from `make base`. Hardware: 2 CPU cores. Wall time: 252 s beside other work, 153 s of CPU time.
 Final loss: 2.24 nats a token of the answers, 1.13 bits a byte.
 """
 

@@ -40,9 +40,9 @@ def test_nothing_is_asked_for_that_stands_in_the_library_held_out_or_not(monkeyp
     (tmp_path / "new.py").write_text(NEW)
     for split in ("train", "valid"):
         library = sorted(filter(code.wanted, functions.of_split(split)), key=lambda function: len(function.text))
-        short, long = library[0], library[-1]
+        short, other, long = library[0], library[1], library[-1]
         (tmp_path / f"same_{split}.py").write_text(short.text + "\n")
-        (tmp_path / f"prompt_{split}.py").write_text(f"{short.documented}\n    return self.own_{split}\n")
+        (tmp_path / f"prompt_{split}.py").write_text(f"{other.documented}\n    return self.own_{split}\n")
         (tmp_path / f"part_{split}.py").write_text(long.text.replace(f"def {long.name}", "def own") + "\n    more()\n")
     installed(monkeypatch, tmp_path)
     monkeypatch.setattr(code, "ONE_IN", 1)
