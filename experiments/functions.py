@@ -8,7 +8,7 @@ of them. Of those, `held_out` keeps the functions that share no run of words wit
 import ast
 import functools
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from experiments import halves, leaks
@@ -37,19 +37,27 @@ class Function(NamedTuple):
         said = "\n".join([lines[0], *(INDENT + line if line else "" for line in lines[1:])])
         return f'{self.signature}\n{INDENT}"""{said}"""'
 
+    @property
+    def text(self) -> str:
+        return f"{self.documented}\n{self.body}"
+
 
 @functools.cache
 def of_split(split: str) -> list[Function]:
     """Every function of the corpus's split, each body once."""
-    found = {function.body: function for text in sources(split) for function in of_source(text)}
-    return list(found.values())
+    return distinct(sources(split))
+
+
+def distinct(texts: Iterable[str]) -> list[Function]:
+    """Every function of modules, each body once."""
+    return list({function.body: function for text in texts for function in of_source(text)}.values())
 
 
 @functools.cache
 def held_out() -> list[Function]:
     """The functions of held-out files of which no run of words stands in a training file."""
     found = of_split("valid")
-    return leaks.unseen(found, [f"{function.documented}\n{function.body}" for function in found], sources("train"))
+    return leaks.unseen(found, [function.text for function in found], sources("train"))
 
 
 def pairs(split: str, wanted: Callable[[Function], bool], pair: Callable[[Function], Pair]) -> list[Pair]:

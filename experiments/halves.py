@@ -1,7 +1,8 @@
 """Held-out examples in two halves: on one everything is chosen, the other is scored once.
 
 Metrics, baselines and their settings, steps and rates are chosen by `valid`, the development half, which is also what a
-run evaluates on while it trains. The tables of the READMEs are of `test`.
+run evaluates on while it trains. The tables of the READMEs are of `test`. (`code` is judged by functions of another
+source; its README says why.)
 """
 
 import hashlib

@@ -2,6 +2,7 @@
 never looked at before the end, and baselines that answer."""
 
 import functools
+import importlib.util
 import os
 import subprocess
 
@@ -22,6 +23,8 @@ HALVES = ["task", "development"]  # files
 def load(name: str, half: str = "task") -> list[task.Task]:
     if name == "stories" and "TFDS_DATA_DIR" not in os.environ:
         pytest.skip("needs tiny_shakespeare: set GPTJAX_TEST_DATA")
+    if name == "code" and half == "task" and importlib.util.find_spec("pip") is None:
+        pytest.skip("needs pip")
     return task.load([f"experiments/{name}/{half}.py"])
 
 
@@ -67,7 +70,7 @@ def test_what_is_judged_by_is_not_what_is_chosen_by(name):
         assert chosen.name == f"{judged.name}_development"
         asked, seen = ([question.prompt for question in of.questions()] for of in (judged, chosen))
         assert not {functions.words(prompt) for prompt in asked} & {functions.words(prompt) for prompt in seen}
-        assert 0.7 < len(asked) / len(seen) < 1.4
+        assert 0.7 < len(asked) / len(seen) < 1.4 or name == "code"  # which is judged by another source
         if name != "stories":
             used = {said[0] for split in ("train", "valid") for said in examples(name, split)}
             assert set(seen) <= used and not set(asked) & used
@@ -75,10 +78,10 @@ def test_what_is_judged_by_is_not_what_is_chosen_by(name):
 
 def test_the_base_model_has_not_read_the_functions_asked_for():
     held_out = functions.held_out()
+    assert {prompt for prompt, _ in code.examples("valid")} <= {function.documented for function in held_out}
     for split in ("valid", "test"):
-        assert {prompt for prompt, _ in code.examples(split)} <= {function.documented for function in held_out}
         assert {prompt for prompt, _ in summaries.examples(split)} <= {summaries.prompt(one) for one in held_out}
-    texts = [f"{function.documented}\n{function.body}" for function in held_out]
+    texts = [function.text for function in held_out]
     assert leaks.unseen(held_out, texts, functions.sources("train")) == held_out
     assert len(held_out) < len(functions.of_split("valid"))  # some were alike
 
