@@ -5,7 +5,6 @@ import json
 import math
 import os
 import pathlib
-import resource
 import subprocess
 import sys
 import time
@@ -17,9 +16,6 @@ from gptjax import cli
 from gptjax.commands import analyze
 from gptjax.runs.log import encode
 from tests.analysis import planted
-
-START_S = 0.5  # to open a run, of the processor, and no more than ...
-OF_NUMPY = 4.0  # ... so many times what loading numpy takes beside it: a busy processor is slow
 
 
 @pytest.fixture(scope="module")
@@ -95,33 +91,24 @@ def test_ctrl_c_ends_following_in_good_order(tmp_path, monkeypatch):
     assert cli.main(["analyze", str(tmp_path), "--follow"]) == 0
 
 
-def test_a_run_opens_in_half_a_second_without_jax(tmp_path):
-    """10,000 steps of eight metrics, Python's own start included."""
+def test_a_run_opens_without_jax_and_leaves_nothing_beside_it(tmp_path):
+    """10,000 steps of eight metrics; `benchmarks.analyze` times them."""
     from benchmarks.analyze import log
 
     (tmp_path / "run").mkdir()
     (tmp_path / "run/metrics.jsonl").write_bytes(log(0, 10_000))
     program = "import sys; from gptjax import cli; cli.main(['analyze', sys.argv[1]]); print(*sys.modules)"
-    spent, numpy_s = [], 0.0
-    while len(spent) < 3 and min(spent, default=9.0) > max(START_S, OF_NUMPY * numpy_s):
-        numpy_s = in_a_process("import numpy", tmp_path)[1]
-        said, cpu_s = in_a_process(program, tmp_path)
-        spent.append(cpu_s)
-        loaded = said.splitlines()[-1].split()
-        assert "gptjax.analysis.frames" in loaded and not {"jax", "pandas", "scipy", "matplotlib"} & set(loaded)
-    assert min(spent) <= max(START_S, OF_NUMPY * numpy_s)
+    loaded = in_a_process(program, tmp_path).splitlines()[-1].split()
+    assert "gptjax.analysis.frames" in loaded and not {"jax", "pandas", "scipy", "matplotlib"} & set(loaded)
     assert list((tmp_path / "cache/gptjax/analysis").iterdir())
     assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["metrics.jsonl"], "nothing beside the log"
 
 
-def in_a_process(program: str, folder: pathlib.Path) -> tuple[str, float]:
-    """What it printed, and its seconds of the processor."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+def in_a_process(program: str, folder: pathlib.Path) -> str:
+    """What it printed."""
     command = [sys.executable, "-c", program, str(folder / "run")]
     environment = os.environ | {"XDG_CACHE_HOME": str(folder / "cache")}
-    done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return done.stdout, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout
 
 
 def test_the_age_of_a_run_is_told_from_its_log(tmp_path):
