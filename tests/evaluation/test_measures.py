@@ -32,6 +32,10 @@ def test_a_choice_is_judged_by_its_likelihood_and_by_that_a_byte():
     assert measures.chosen(found.nats, questions, "accuracy_norm") == [1, 1]
 
 
+def test_a_byte_of_a_choice_is_of_its_text_alone():
+    assert [measures.n_bytes(answer) for answer in (" ab ", "é", " ", "a b")] == [2, 2, 1, 3]
+
+
 def test_equally_likely_choices_give_the_first():
     questions = [Question("a", (" x", " y"), 1)]
     assert measures.chosen([np.array([-1.0, -1.0])], questions, "accuracy") == [0]
