@@ -8,7 +8,7 @@ them, and none stays behind. A study has one launcher at a time.
 import dataclasses
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from gptjax.config import BadInput
@@ -74,17 +74,20 @@ class Searching:
             self.lock = None
 
     def __call__(self, driver: Driver, found: Mapping[str, State]) -> Driver:
+        self.tell_ended(driver, found)
+        for asked, trial in self.running(driver):
+            if driver.table.get(trial.id).state == "running":
+                self.prune(asked, trial, driver)
+        while len(self.running(driver)) < self.search.at_once and self.n_asked() < self.most():
+            self.study.ask(distributions(self.search))
+            self.tell_ended(driver, found)  # a choice made before has ended before
+        return driver._replace(trials=list({trial.id: trial for _, trial in self.all(driver)}.values()))
+
+    def tell_ended(self, driver: Driver, found: Mapping[str, State]) -> None:
         for asked, trial in self.running(driver):
             state = found.get(trial.id) or driver.table.get(trial.id)
             if state.state in FINAL:
                 self.tell(asked, state, driver.metric)
-            elif state.state == "running":
-                self.prune(asked, trial, driver)
-        n_running = len(list(self.running(driver)))
-        while n_running < self.search.at_once and self.n_asked() < self.most():
-            self.study.ask(distributions(self.search))
-            n_running += 1
-        return driver._replace(trials=list({trial.id: trial for _, trial in self.all(driver)}.values()))
 
     def n_asked(self) -> int:
         """Trials that are more than a place in Optuna's queue."""
@@ -95,13 +98,15 @@ class Searching:
             return self.search.n_trials
         return min(self.search.n_trials, math.prod(map(len, points(self.search).values())))
 
-    def all(self, driver: Driver) -> Iterator[tuple[Any, Trial]]:
-        for asked in self.study.trials:
-            if asked.state.name != "WAITING":
-                yield asked, self.base.trial(dict(asked.params), driver.place.sweep)
+    def all(self, driver: Driver) -> list[tuple[Any, Trial]]:
+        return self.trials(driver, lambda asked: asked.state.name != "WAITING")
 
     def running(self, driver: Driver) -> list[tuple[Any, Trial]]:
-        return [(asked, trial) for asked, trial in self.all(driver) if not asked.state.is_finished()]
+        return self.trials(driver, lambda asked: asked.state.name == "RUNNING")
+
+    def trials(self, driver: Driver, wanted: Callable[[Any], bool]) -> list[tuple[Any, Trial]]:
+        chosen = filter(wanted, self.study.trials)
+        return [(asked, self.base.trial(dict(asked.params), driver.place.sweep)) for asked in chosen]
 
     def tell(self, asked: Any, state: State, metric: str) -> None:
         import optuna
@@ -146,12 +151,6 @@ def opened(search: Search, base: Base, driver: Driver) -> Any:
         raise BadInput("the sweep searches, which needs optuna: pip install 'gptjax[search]'") from error
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     driver.place.here.mkdir(parents=True, exist_ok=True)
-    samplers = {
-        "tpe": lambda: optuna.samplers.TPESampler(seed=search.seed, constant_liar=True),
-        "random": lambda: optuna.samplers.RandomSampler(seed=search.seed),
-        "grid": lambda: optuna.samplers.RandomSampler(seed=search.seed),  # its points are in the queue
-        "cmaes": lambda: optuna.samplers.CmaEsSampler(seed=search.seed),
-    }
     pruners = {
         "none": optuna.pruners.NopPruner,
         "median": optuna.pruners.MedianPruner,
@@ -162,15 +161,28 @@ def opened(search: Search, base: Base, driver: Driver) -> Any:
     study = optuna.create_study(
         study_name=driver.place.sweep,
         storage=search.storage or f"sqlite:///{driver.place.here}/search.db",
-        sampler=samplers[search.sampler](),
         pruner=pruners[search.pruner](),
         direction="minimize",
         load_if_exists=True,
     )
+    study.sampler = sampler(search, len(study.trials))
     if search.sampler == "grid":  # Optuna's own grid ends its study by an error where one asks and tells
         for point in product(points(search)):
             study.enqueue_trial(point, skip_if_exists=True)
     return study
+
+
+def sampler(search: Search, n_chosen: int) -> Any:
+    """The sampler, on numbers of its own: one that went on from the study's first seed would choose the same again."""
+    import numpy as np
+    import optuna
+
+    seed = int(np.random.SeedSequence([search.seed, n_chosen]).generate_state(1)[0])
+    if search.sampler == "tpe":
+        return optuna.samplers.TPESampler(seed=seed, constant_liar=True)
+    if search.sampler == "cmaes":
+        return optuna.samplers.CmaEsSampler(seed=seed)
+    return optuna.samplers.RandomSampler(seed=seed)  # a grid's points are in the queue
 
 
 def points(search: Search) -> dict[str, list]:

@@ -90,6 +90,16 @@ def test_a_killed_launcher_leaves_no_trial_running_in_the_study(runs, tmp_path, 
     assert run("run", file, runs, "--go") == 0
     assert [trial.state.name for trial in study(runs).trials] == ["COMPLETE"] * 6
     assert {state.state for state in states(runs).values()} == {"done"}
+    assert len(states(runs)) == 6  # the second launcher's sampler does not choose what the first one's chose
+
+
+@needs_optuna
+def test_a_choice_made_before_is_told_without_another_run(runs, tmp_path):
+    """Also where it comes last: nothing is left to run then, and the study must not be left with a running trial."""
+    file = write(tmp_path, "search=Search({'optim.b1': [0.8]}, n_trials=5, sampler='random', at_once=2)")
+    assert run("run", file, runs, "--go") == 0
+    assert [trial.state.name for trial in study(runs).trials] == ["COMPLETE"] * 5
+    assert [state.attempt for state in states(runs).values()] == [1]
 
 
 @needs_optuna
