@@ -31,7 +31,9 @@ HIDDEN = {
 }
 
 
-PLACES = {  # where each activation lies on a mesh
+# Where each activation lies on a mesh. "queries", "keys" and "values" lie as their products do: a step that asks for
+# none of the three is the program it would be without these points.
+PLACES = {
     "residual_in": P(mesh.ROWS, "sequence", None),
     "attn_probs": P(mesh.ROWS, "tensor", "sequence", None),
     "mixed_heads": P(mesh.ROWS, "sequence", "tensor", None),
@@ -64,7 +66,8 @@ class Tap:
     def __call__(self, point: str, x: Array) -> Array:
         if point in self.edits:
             x = self.edits[point](x, self.layer)
-        x = checkpoint_name(mesh.lie(x, PLACES[point]), point)
+        if point in PLACES:
+            x = checkpoint_name(mesh.lie(x, PLACES[point]), point)
         if point in self.capture:
             self.seen[point] = x
         return x
@@ -146,6 +149,7 @@ class Attention(nn.Module):
             (q_BTNH,), (k_BSKH, v_BSKH) = products(x_BTD, [w_q_DNH]), products(x_BTD, [w_k_DKH, w_v_DKH])
         q_BTNH = biased(self, "q", q_BTNH, (N, H))
         k_BSKH, v_BSKH = biased(self, "k", k_BSKH, (K, H)), biased(self, "v", v_BSKH, (K, H))
+        q_BTNH, k_BSKH, v_BSKH = tap("queries", q_BTNH), tap("keys", k_BSKH), tap("values", v_BSKH)
         if cfg.qk_norm:
             q_BTNH, k_BSKH = Norm(cfg, name="norm_q")(q_BTNH), Norm(cfg, name="norm_k")(k_BSKH)
         if shared.rope is not None:

@@ -41,6 +41,9 @@ from gptjax.model.blocks import STD, Block, Norm, Shared, Tap, dropout, rope_ang
 
 POINTS = (  # what edits and captures may name; all but the last are of each layer
     "residual_in",  # B T D
+    "queries",  # B T N H, before they are normalised and rotated
+    "keys",  # B T K H, likewise
+    "values",  # B T K H
     "attn_probs",  # B N T S, float32
     "mixed_heads",  # B T N H
     "attn_out",  # B T D
@@ -198,6 +201,11 @@ def unembed(params: dict, x_BTD: Float[Array, "B T D"], cfg: ModelConfig) -> Flo
         return logits_BTV
     real_11V = (jnp.arange(cfg.padded_vocab) < cfg.vocab_size)[None, None]
     return jnp.where(real_11V, logits_BTV, -jnp.inf)
+
+
+def normed_out(params: dict, x_BTD: Float[Array, "B T D"], cfg: ModelConfig) -> Float[Array, "B T D"]:
+    """The last norm of any residual stream; of the last layer's it is the "final" activation."""
+    return jnp.asarray(Norm(cfg).apply({"params": params["norm_out"]}, x_BTD))
 
 
 def outside(params: dict) -> dict:

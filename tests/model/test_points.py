@@ -18,6 +18,9 @@ def test_activations_are_the_real_ones(cfg, params, variant):
     seen = forward(params, tokens_BT, cfg, capture=gpt.POINTS).activations
     assert {point: x.shape for point, x in seen.items()} == {
         "residual_in": (2, 8, 12, 16),
+        "queries": (2, 8, 12, 4, 4),
+        "keys": (2, 8, 12, cfg.n_kv_heads, 4),
+        "values": (2, 8, 12, cfg.n_kv_heads, 4),
         "attn_probs": (2, 8, 4, 12, 12),
         "mixed_heads": (2, 8, 12, 4, 4),
         "attn_out": (2, 8, 12, 16),
@@ -29,6 +32,13 @@ def test_activations_are_the_real_ones(cfg, params, variant):
     np.testing.assert_array_equal(seen["residual_in"][1:], seen["residual_out"][:-1])
     np.testing.assert_allclose(seen["residual_in"] + seen["attn_out"] + seen["mlp_out"], seen["residual_out"], **CLOSE)
     np.testing.assert_allclose(seen["attn_probs"].sum(-1), 1, **CLOSE)
+    of_heads_LBSNH = np.repeat(seen["values"], cfg.n_heads // cfg.n_kv_heads, axis=3)
+    mixed_LBTNH = np.einsum("LBNTS,LBSNH->LBTNH", seen["attn_probs"], of_heads_LBSNH)
+    np.testing.assert_allclose(mixed_LBTNH, seen["mixed_heads"], **CLOSE)
+    if not cfg.qk_norm and cfg.position == "learned":
+        scores_LBNTS = np.einsum("LBTNH,LBSNH->LBNTS", seen["queries"], seen["keys"]) / cfg.d_head**0.5
+        scores_LBNTS = np.where(np.tri(12, dtype=bool), scores_LBNTS, -np.inf)
+        np.testing.assert_allclose(jax.nn.softmax(scores_LBNTS), seen["attn_probs"], **CLOSE)
     for weights, writes, hidden, equation in (
         ("attn", "attn_out", "mixed_heads", "LBTNH,LNHD->LBTD"),
         ("mlp", "mlp_out", "mlp_hidden", "LBTF,LFD->LBTD"),

@@ -1,0 +1,1 @@
+"""Looking inside any checkpoint or model folder, through the model's one `forward`."""
