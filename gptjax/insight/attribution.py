@@ -69,20 +69,13 @@ def gradient_x_input(
     """What each input adds to the contrast, to first order: its embedding times the contrast's gradient there
     (Shrikumar et al. 2016). The embedding is what layer 0 reads, with the position's where it is learned; positions
     after `asked.at_B` have 0."""
-    B, T = tokens_BT.shape
-    dtype = gpt_dtype(params, cfg)
 
     def moved(shift_BTD: Array) -> tuple[Array, Array]:
-        edits = {"residual_in": lambda x_BTD, layer: jnp.where(layer == 0, x_BTD + shift_BTD, x_BTD)}
-        seen = gpt.forward(params, tokens_BT, cfg, edits=edits, capture=("residual_in", "final")).activations
+        shift = lambda x_BTD, layer: jnp.where(layer == 0, x_BTD + shift_BTD.astype(x_BTD.dtype), x_BTD)
+        captured = ("residual_in", "final")
+        seen = gpt.forward(params, tokens_BT, cfg, edits={"residual_in": shift}, capture=captured).activations
         # Rows do not see each other: the gradient of their sum is that of each.
         return contrast.measured(params, seen["final"], asked, cfg).sum(), seen["residual_in"][0]
 
-    slope_BTD, x_BTD = jax.grad(moved, has_aux=True)(jnp.zeros((B, T, cfg.d_model), dtype))
+    slope_BTD, x_BTD = jax.grad(moved, has_aux=True)(jnp.zeros((*tokens_BT.shape, cfg.d_model)))
     return jnp.sum(wide(slope_BTD) * wide(x_BTD), axis=-1)
-
-
-def gpt_dtype(params: dict, cfg: ModelConfig) -> jnp.dtype:
-    """In which the stream is computed."""
-    found = params["w_tok"].dtype
-    return found if found == jnp.float64 else jnp.dtype(cfg.dtype)
