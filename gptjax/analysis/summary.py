@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gptjax.analysis.frames import Run, Series
+from gptjax.analysis.medians import median
 from gptjax.analysis.seeds import interval
 from gptjax.config import BadInput
 from gptjax.training.patience import HIGHER
@@ -197,8 +198,8 @@ def row(run: Run, keys: Sequence[str], metric: str, at: At | None) -> Row:
         tokens=tokens,
         time_s=last_known(run.time_s),
         flops=flops,
-        tokens_per_s=median(run, "perf/tokens_per_s"),
-        mfu=median(run, "perf/mfu"),
+        tokens_per_s=usual(run, "perf/tokens_per_s"),
+        mfu=usual(run, "perf/mfu"),
         goodput=None if run.goodput is None else run.goodput.fraction,
     )
 
@@ -255,10 +256,11 @@ def best(series: Series, metric: str) -> tuple[float, int] | None:
     return float(value[place]), int(step[place])
 
 
-def median(run: Run, metric: str) -> float | None:
+def usual(run: Run, metric: str) -> float | None:
+    """The median of what is finite."""
     value = run.series(metric).value
     value = value[np.isfinite(value)]
-    return float(np.median(value)) if len(value) else None
+    return median(value) if len(value) else None
 
 
 def last_known(values: np.ndarray) -> float | None:
