@@ -251,21 +251,26 @@ def best(series: Series, metric: str) -> tuple[float, int] | None:
     finite = np.isfinite(series.value)
     if not finite.any():
         return None
-    value, step = series.value[finite], series.step[finite]
+    last = -math.inf if more_is_better(metric) else math.inf
+    value = series.value if finite.all() else np.where(finite, series.value, last)
     place = int(np.argmax(value) if more_is_better(metric) else np.argmin(value))
-    return float(value[place]), int(step[place])
+    return float(value[place]), int(series.step[place])
 
 
 def usual(run: Run, metric: str) -> float | None:
     """The median of what is finite."""
-    value = run.series(metric).value
-    value = value[np.isfinite(value)]
+    value = finite(run.series(metric).value)
     return median(value) if len(value) else None
 
 
 def last_known(values: np.ndarray) -> float | None:
-    known = values[np.isfinite(values)]
+    known = finite(values)
     return float(known.max()) if len(known) else None
+
+
+def finite(values: np.ndarray) -> np.ndarray:
+    keep = np.isfinite(values)
+    return values if keep.all() else values[keep]
 
 
 def more_is_better(metric: str) -> bool:
