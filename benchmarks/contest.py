@@ -18,10 +18,11 @@ NOISE = 1.5  # a load average per core above which a figure is not to be quoted
 
 
 class Contestant:
-    def __init__(self, command: Sequence[str], env: Mapping[str, str] | None = None):
-        self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={**os.environ, **(env or {})}, text=True
-        )
+    def __init__(
+        self, command: Sequence[str], env: Mapping[str, str] | None = None, folder: pathlib.Path | None = None
+    ):
+        pipes = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self.process = subprocess.Popen(command, env={**os.environ, **(env or {})}, cwd=folder, text=True, **pipes)
         self.ready = self.answer()
 
     def answer(self) -> dict:
