@@ -21,8 +21,10 @@ class Contestant:
     def __init__(
         self, command: Sequence[str], env: Mapping[str, str] | None = None, folder: pathlib.Path | None = None
     ):
-        pipes = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        self.process = subprocess.Popen(command, env={**os.environ, **(env or {})}, cwd=folder, text=True, **pipes)
+        env = {**os.environ, **(env or {})}
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=env, cwd=folder, text=True
+        )
         self.ready = self.answer()
 
     def answer(self) -> dict:

@@ -42,7 +42,32 @@ class Side(NamedTuple):
     tree: pathlib.Path
     cache: pathlib.Path
 
-    def started(name: str, side: Side, log: pathlib.Path) -> Contestant | Command:
+    def environment(self) -> dict[str, str]:
+        """In which Python finds the packages of the tree before any other."""
+        own = {"PYTHONPATH": str(self.tree), "XDG_CACHE_HOME": str(self.cache), "JAX_PLATFORMS": "cpu"}
+        return os.environ | own | {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}  # the last as `gptjax` sets it itself
+
+
+class Command:
+    """A command that is started anew each time; answers as a Contestant does."""
+
+    def __init__(self, words: Sequence[str], side: Side):
+        self.words, self.side = words, side
+
+    def run(self, n: int) -> dict[str, float]:
+        seconds = 0.0
+        for _ in range(n):
+            shutil.rmtree(self.side.cache / "gptjax/analysis", ignore_errors=True)
+            began = time.perf_counter()
+            subprocess.run(self.words, check=True, env=self.side.environment(), stdout=subprocess.DEVNULL)
+            seconds += time.perf_counter() - began
+        return {"seconds": seconds}
+
+    def close(self) -> None:
+        pass
+
+
+def started(name: str, side: Side, log: pathlib.Path) -> Contestant | Command:
     """A process of a tree, ready for the work of that name."""
     python = [sys.executable, "-P"]  # without the folder that it is started in
     if name == "import":
@@ -181,8 +206,8 @@ def main() -> int:
     print_table([row(name, seconds[name], verdict) for name, verdict in verdicts.items()])
     print_machine()
     if flags.record:
-        today = datetime.date.today().isoformat()
-        PAGE.write_text(recorded(text, git("rev-parse", "--short=9", "HEAD"), against, seconds, today), encoding="utf-8")
+        commit, today = git("rev-parse", "--short=9", "HEAD"), datetime.date.today().isoformat()
+        PAGE.write_text(recorded(text, commit, against, seconds, today), encoding="utf-8")
     return int(any(verdict.slower for verdict in verdicts.values()))
 
 

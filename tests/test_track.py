@@ -18,7 +18,7 @@ More.
 
 
 def rounds(slower: float, noise: float, seed: int, process: float = 0.0, n: int = 9) -> np.ndarray:
-    """Seconds of three sides on a machine that drifts; `process`: by how much the second process of equal code is off."""
+    """Seconds of three sides on a machine that drifts; `process`: what the second process of equal code is off by."""
     draw = np.random.default_rng(seed)
     drift = np.exp(0.3 * np.sin(np.arange(n)))
     return drift * np.array([1, 1 + process, slower])[:, None] * np.exp(noise * draw.standard_normal((3, n)))
