@@ -30,8 +30,8 @@ check: $(TEST)  ## set up, then look at format, lint, types, floors and doors
 	@.venv/bin/pyright
 	@.venv/bin/python -m pytest tests/test_floors.py
 
-bench: $(TEST)  ## set up, then time gptjax alone (benchmarks/peers.md: beside others)
-	@for script in step input start growth; do echo; echo "python -m benchmarks.$$script"; .venv/bin/python -m benchmarks.$$script || exit; done
+bench: $(TEST)  ## set up, then time this tree beside the last commit of docs/performance.md's history
+	@.venv/bin/python -m benchmarks.track $(BENCH_ARGS)
 
 # One stamp for each set of extras. A set-up that was killed leaves .unfinished, and the next one starts over; one that
 # pip gave up in good order (no network, say) leaves a .venv that still works.

@@ -18,9 +18,12 @@ NOISE = 1.5  # a load average per core above which a figure is not to be quoted
 
 
 class Contestant:
-    def __init__(self, command: Sequence[str], env: Mapping[str, str] | None = None):
+    def __init__(
+        self, command: Sequence[str], env: Mapping[str, str] | None = None, folder: pathlib.Path | None = None
+    ):
+        env = {**os.environ, **(env or {})}
         self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={**os.environ, **(env or {})}, text=True
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=env, cwd=folder, text=True
         )
         self.ready = self.answer()
 

@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from gptjax.analysis import kept, places, rows
+from gptjax.analysis import filling, kept, places, rows
 from gptjax.analysis.lines import Parser
 from gptjax.analysis.logs import Log
 from gptjax.analysis.rows import Rows, joined
@@ -28,6 +28,8 @@ class Reader:
 
     def read(self) -> list[Run]:
         paths = list(dict.fromkeys(path for name in self.names for path in places.runs(name)))
+        if not self.logs:
+            filling.ahead([file for path in paths if "://" not in path for file in places.files(path, "metrics")])
         with concurrent.futures.ThreadPoolExecutor(min(len(paths), os.cpu_count() or 1)) as pool:  # polars lets go
             runs = list(pool.map(self.run, places.told_apart(paths), paths))
         kept.make_room()

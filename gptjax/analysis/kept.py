@@ -7,7 +7,6 @@ import contextlib
 import json
 import mmap
 import os
-import pathlib
 import tempfile
 from collections.abc import Iterator, Mapping
 from typing import Any, BinaryIO, NamedTuple
@@ -17,7 +16,7 @@ import xxhash
 
 from gptjax.analysis.rows import Column, Rows, all_rows
 
-VERSION = "1"  # of the form of these files
+VERSION = "2"  # of the form of these files
 MOST_BYTES = 4 * 2**30  # of all files together; the oldest make room
 KINDS = {"F64": np.float64, "F32": np.float32, "I64": np.int64, "I32": np.int32}
 OWN = ("step", "tokens", "time_s")
@@ -66,12 +65,12 @@ class Columns(Mapping[str, Column]):
         return name in self.narrow
 
 
-def folder() -> pathlib.Path:
-    return pathlib.Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "gptjax", "analysis")
+def folder() -> str:
+    return os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "gptjax", "analysis")
 
 
-def file_of(log: str, number: int) -> pathlib.Path:
-    return folder() / f"{xxhash.xxh3_128_hexdigest(os.fsencode(log))}-{number:04d}.safetensors"
+def file_of(log: str, number: int) -> str:
+    return f"{folder()}/{xxhash.xxh3_128_hexdigest(os.fsencode(log))}-{number:04d}.safetensors"
 
 
 def load(log: str) -> tuple[list[Part], Stamp | None]:
@@ -85,7 +84,7 @@ def load(log: str) -> tuple[list[Part], Stamp | None]:
     return parts, stamp
 
 
-def read(file: pathlib.Path, log: str) -> tuple[Part, Stamp] | None:
+def read(file: str, log: str) -> tuple[Part, Stamp] | None:
     """None where there is no such file, or where it is not what was written."""
     try:
         told, arrays = mapped(file)
@@ -104,10 +103,10 @@ def rows_of(told: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Rows:
     values = {name: arrays[f"value{number}"] for number, (name, _) in enumerate(columns)}
     places = {name: None if place is None else arrays[place] for name, place in columns}
     made = Columns(len(step), places, values)
-    return Rows(step.astype(np.int64), tokens.astype(np.float64), time_s.astype(np.float64), made)
+    return Rows(step, tokens, time_s, made)
 
 
-def mapped(file: pathlib.Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+def mapped(file: str) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """The metadata of a safetensors file, and its arrays, of which the system reads what is looked at."""
     with open(file, "rb") as opened:
         memory = mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ)
@@ -126,7 +125,9 @@ def keep(log: str, number: int, part: Part, stamp: Stamp) -> Part:
     """Writes a part; returns it as it lies in the file, or as it was where it cannot be written."""
     from safetensors.numpy import save
 
-    arrays = {name: narrowed(array) for name, array in zip(OWN, part.rows[:3], strict=True)}
+    arrays: dict[str, np.ndarray] = dict(
+        zip(OWN, map(np.ascontiguousarray, part.rows[:3]), strict=True)
+    )  # at full width: all need them
     seen: dict[int, str | None] = {}
     columns = []
     for place, (name, column) in enumerate(part.rows.columns.items()):
@@ -147,10 +148,10 @@ def keep(log: str, number: int, part: Part, stamp: Stamp) -> Part:
         return part
 
 
-def write(file: pathlib.Path, content: bytes) -> None:
+def write(file: str, content: bytes) -> None:
     """Whole or not at all, whoever else writes the same."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=file.parent)
+    os.makedirs(os.path.dirname(file), exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=os.path.dirname(file))
     try:
         with os.fdopen(handle, "wb") as opened:
             opened.write(content)
@@ -165,8 +166,8 @@ def narrowed(values: np.ndarray) -> np.ndarray:
     """With half the bits, where that changes none of the values."""
     with np.errstate(over="ignore", invalid="ignore"):
         half = values.astype(np.int32 if values.dtype.kind == "i" else np.float32)
-    same = np.array_equal(half, values, equal_nan=values.dtype.kind == "f")
-    return np.ascontiguousarray(half if same else values)
+    same = np.array_equal(half.astype(values.dtype).view(np.int64), values.view(np.int64))  # NaN is NaN
+    return half if same else np.ascontiguousarray(values)
 
 
 def check(arrays: Mapping[str, np.ndarray]) -> str:

@@ -75,7 +75,7 @@ def blocks(file: BinaryIO, at: int) -> Iterator[tuple[int, bytes]]:
     Of a line that is longer the end alone is told: it goes with an empty block."""
     while True:
         file.seek(at)
-        content = file.read(BLOCK)
+        content = file.read(min(BLOCK, max(0, os.fstat(file.fileno()).st_size - at)))  # room for more takes time
         end = content.rfind(b"\n") + 1
         if end:
             at += end

@@ -10,13 +10,15 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gptjax.analysis import places
-from gptjax.analysis.rows import Rows
+from gptjax.analysis.medians import median
+from gptjax.analysis.rows import Rows, all_rows
 from gptjax.config import BadInput, ModelConfig, flatten, freeze
 from gptjax.planning import flops
 from gptjax.runs import clock
 from gptjax.runs.clock import KINDS, Goodput
 
 TOLD = ("train/nll", "eval/nll", "grad/norm", "update/norm")  # are not finite in a run that has diverged
+PLAIN = frozenset((str, int, float, bool, type(None)))
 LEAST_SILENCE_S = 120.0  # a run that wrote within this time is taken to go on
 SILENT_GAPS = 20  # ... or within so many of its usual times between two lines
 
@@ -56,7 +58,7 @@ class Run:
         """Dotted keys and values; {} where it is not known. Lists are tuples."""
         given = self.header["config"] if "config" in self.header else {}
         flat = flatten(given) if isinstance(given, Mapping) else {}
-        return {key: hashable(value) for key, value in flat.items()}
+        return {key: value if type(value) in PLAIN else hashable(value) for key, value in flat.items()}
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -116,9 +118,13 @@ class Run:
     def session_rows(self) -> list[np.ndarray]:
         """The rows of each process, by when it began; where the log does not say that, by steps that go back."""
         if "time/began" not in self.rows.columns:
+            if self.in_order:
+                return [all_rows(len(self.rows.step))] if len(self.rows.step) else []
             back = np.flatnonzero(np.diff(self.rows.step) < 0) + 1
             return [part for part in np.split(np.arange(len(self.rows.step)), back) if len(part)]
         at, began = self.rows.columns["time/began"]
+        if np.all(began == began[0]):
+            return [at]
         return [at[began == one] for one in dict.fromkeys(began.tolist()) if one == one]
 
     @property
@@ -194,7 +200,7 @@ class Run:
         if self.age_s is None or self.last_step is None:
             return "unknown"
         gaps = np.diff(self.time_s[np.isfinite(self.time_s)])
-        usual = float(np.median(gaps)) if len(gaps) else 0.0
+        usual = median(gaps) if len(gaps) else 0.0
         return "running" if self.age_s < max(LEAST_SILENCE_S, SILENT_GAPS * usual) else "stale"
 
     @functools.cached_property
@@ -246,6 +252,8 @@ def last_of_each(step: np.ndarray) -> np.ndarray:
 
 def going_on(time_s: np.ndarray) -> np.ndarray:
     """The times with every step back taken out of all that follow; NaN stays."""
+    if np.all(time_s[1:] >= time_s[:-1]):
+        return time_s
     known = np.isfinite(time_s)
     back = np.minimum(np.diff(time_s[known], prepend=time_s[known][:1]), 0.0)
     made = time_s.copy()

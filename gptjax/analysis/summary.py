@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gptjax.analysis.frames import Run, Series
+from gptjax.analysis.medians import median
 from gptjax.analysis.seeds import interval
 from gptjax.config import BadInput
 from gptjax.training.patience import HIGHER
@@ -197,8 +198,8 @@ def row(run: Run, keys: Sequence[str], metric: str, at: At | None) -> Row:
         tokens=tokens,
         time_s=last_known(run.time_s),
         flops=flops,
-        tokens_per_s=median(run, "perf/tokens_per_s"),
-        mfu=median(run, "perf/mfu"),
+        tokens_per_s=usual(run, "perf/tokens_per_s"),
+        mfu=usual(run, "perf/mfu"),
         goodput=None if run.goodput is None else run.goodput.fraction,
     )
 
@@ -250,20 +251,26 @@ def best(series: Series, metric: str) -> tuple[float, int] | None:
     finite = np.isfinite(series.value)
     if not finite.any():
         return None
-    value, step = series.value[finite], series.step[finite]
+    last = -math.inf if more_is_better(metric) else math.inf
+    value = series.value if finite.all() else np.where(finite, series.value, last)
     place = int(np.argmax(value) if more_is_better(metric) else np.argmin(value))
-    return float(value[place]), int(step[place])
+    return float(value[place]), int(series.step[place])
 
 
-def median(run: Run, metric: str) -> float | None:
-    value = run.series(metric).value
-    value = value[np.isfinite(value)]
-    return float(np.median(value)) if len(value) else None
+def usual(run: Run, metric: str) -> float | None:
+    """The median of what is finite."""
+    value = finite(run.series(metric).value)
+    return median(value) if len(value) else None
 
 
 def last_known(values: np.ndarray) -> float | None:
-    known = values[np.isfinite(values)]
+    known = finite(values)
     return float(known.max()) if len(known) else None
+
+
+def finite(values: np.ndarray) -> np.ndarray:
+    keep = np.isfinite(values)
+    return values if keep.all() else values[keep]
 
 
 def more_is_better(metric: str) -> bool:

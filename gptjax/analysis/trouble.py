@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from gptjax.analysis.medians import median, medians
 from gptjax.analysis.run import Run, Series
 
 OF_NORMAL = 1.4826  # standard deviations of a normal distribution in one median deviation
@@ -72,8 +73,7 @@ def finite(series: Series) -> Series:
 
 def deviations(blocks_KW: np.ndarray) -> np.ndarray:
     """For each block the standard deviation that a normal distribution with its median deviation has."""
-    medians_K1 = np.median(blocks_KW, axis=1, keepdims=True)
-    return OF_NORMAL * np.median(np.abs(blocks_KW - medians_K1), axis=1)
+    return OF_NORMAL * medians(np.abs(blocks_KW - medians(blocks_KW)[:, None]))
 
 
 def in_blocks(value: np.ndarray, size: int) -> np.ndarray:
@@ -103,29 +103,29 @@ def spikes(loss: Series) -> Iterator[Found]:
     blocks_KW = in_blocks(value, width)
     if len(blocks_KW) < 2:
         return
-    usual = 0.5 * float(np.median(deviations(blocks_KW)))  # a window whose lines agree by chance is not believed
-    medians_K = np.median(blocks_KW, axis=1)
+    usual = 0.5 * median(deviations(blocks_KW))  # a window whose lines agree by chance is not believed
+    medians_K = medians(blocks_KW)
     before_K = np.minimum(medians_K[:-1], medians_K[1:])  # a first look, by blocks; then window by window
     offset = len(value) - blocks_KW[1:].size
     high_KW = blocks_KW[1:] > (before_K + np.maximum(0.5 * SPIKE * usual, SPIKE_RISE * np.abs(before_K)))[:, None]
     at_C = offset + np.flatnonzero(high_KW)
     windows_CW = np.lib.stride_tricks.sliding_window_view(value, width)[at_C - width]
-    median_C, noise_C = np.median(windows_CW, axis=1), np.maximum(deviations(windows_CW), usual)
+    median_C, noise_C = medians(windows_CW), np.maximum(deviations(windows_CW), usual)
     over = 0
-    for at, median, noise in zip(at_C, median_C, noise_C, strict=True):
+    for at, usually, noise in zip(at_C, median_C, noise_C, strict=True):
         if at < over:
             continue
-        rise = value[at] - median
-        if rise <= SPIKE * noise or rise <= SPIKE_RISE * abs(median):
+        rise = value[at] - usually
+        if rise <= SPIKE * noise or rise <= SPIKE_RISE * abs(usually):
             continue
         later = value[at : at + width]
-        back = np.flatnonzero(later < median + max(3 * noise, 0.2 * rise))
+        back = np.flatnonzero(later < usually + max(3 * noise, 0.2 * rise))
         n = int(back[0]) if len(back) else len(later)
         over = at + max(n, 1)
         peak, first = float(later[:n].max()), int(loss.step[at])
         ends = f"back by step {loss.step[over]:,}" if len(back) else f"not back by step {loss.step[over - 1]:,}"
-        z = (peak - median) / noise if noise else np.inf
-        text = f"train/nll {peak:.4g}, {z:.0f} deviations above the {median:.4g} before; {ends}"
+        z = (peak - usually) / noise if noise else np.inf
+        text = f"train/nll {peak:.4g}, {z:.0f} deviations above the {usually:.4g} before; {ends}"
         yield Found(z, first, int(loss.step[over - 1]), text)
 
 
@@ -149,7 +149,7 @@ def plateau(loss: Series, rate: Series) -> Iterator[Trouble]:
     n_bins = 100
     if len(loss.value) < 2 * n_bins:
         return
-    value = np.median(in_blocks(loss.value, len(loss.value) // n_bins)[-n_bins:], axis=1)
+    value = medians(in_blocks(loss.value, len(loss.value) // n_bins)[-n_bins:])
     step = in_blocks(loss.step, len(loss.value) // n_bins)[-n_bins:]
     for tenths in range(10, FLAT_TENTHS - 1, -1):
         for start in range(0, n_bins - 10 * tenths + 1, 10):
@@ -170,7 +170,7 @@ def plateau(loss: Series, rate: Series) -> Iterator[Trouble]:
 def slow_rate(rate: Series, first: int, last: int) -> bool:
     """Whether the learning rate was low in the second half of a stretch, where the loss is to stand still."""
     inside = (rate.step >= (first + last) / 2) & (rate.step <= last)
-    return bool(inside.any()) and float(np.median(rate.value[inside])) < LOW_RATE * float(rate.value.max())
+    return bool(inside.any()) and median(rate.value[inside]) < LOW_RATE * float(rate.value.max())
 
 
 def growing(norm: Series, rate: Series) -> Iterator[Trouble]:
@@ -179,19 +179,19 @@ def growing(norm: Series, rate: Series) -> Iterator[Trouble]:
         warm = rate.step[np.argmax(rate.value >= 0.99 * rate.value.max())]
         norm = Series(*(part[norm.step >= warm] for part in norm))
     size = max(4, len(norm.value) // 40)
-    medians = np.median(in_blocks(norm.value[len(norm.value) // 10 :], size), axis=1)
+    middle = medians(in_blocks(norm.value[len(norm.value) // 10 :], size))
     steps = in_blocks(norm.step[len(norm.value) // 10 :], size)
-    for at in range(4, len(medians)):
-        if not medians[at - 2] < medians[at - 1] < medians[at]:
+    for at in range(4, len(middle)):
+        if not middle[at - 2] < middle[at - 1] < middle[at]:
             continue
-        usual = float(np.median(medians[: at - 2]))
-        if medians[at] < GROWTH * usual:
+        usual = median(middle[: at - 2])
+        if middle[at] < GROWTH * usual:
             continue
-        calm = np.flatnonzero(medians[:at] < 1.5 * usual)
+        calm = np.flatnonzero(middle[:at] < 1.5 * usual)
         first, last = int(steps[calm[-1], -1]), int(steps[at, -1])
         if not slow_rate(rate, first, last):
-            ends = f"{float(medians[-1]):.3g} at the end"
-            times = f"{medians[at] / usual:.1f} times the {usual:.3g} before" if usual else "from 0"
+            ends = f"{float(middle[-1]):.3g} at the end"
+            times = f"{middle[at] / usual:.1f} times the {usual:.3g} before" if usual else "from 0"
             yield Trouble(first, "growing gradients", f"grad/norm grew to {times} by step {last:,}; {ends}")
             return
 
@@ -228,18 +228,18 @@ def slower(rate: Series) -> Iterator[Found]:
     blocks, steps = in_blocks(value, size), in_blocks(step, size)
     if len(blocks) < 3:
         return
-    medians = np.median(blocks, axis=1).tolist()
-    error = 1.2533 * float(np.median(deviations(blocks))) / size**0.5  # of a block's median
-    usual, before, slow = [medians[0]], [medians[0]], [False]  # before: what was usual when a block came
-    for median in medians[1:]:
+    middle = medians(blocks).tolist()
+    error = 1.2533 * median(deviations(blocks)) / size**0.5  # of a block's median
+    usual, before, slow = [middle[0]], [middle[0]], [False]  # before: what was usual when a block came
+    for one in middle[1:]:
         before.append(statistics.median(usual[-9:]))
-        slow.append(median < (1 - SLOWER) * before[-1] and before[-1] - median > 4 * error)
+        slow.append(one < (1 - SLOWER) * before[-1] and before[-1] - one > 4 * error)
         if not slow[-1]:
-            usual.append(median)
+            usual.append(one)
     for start, stop in stretches(np.array(slow)):
         if stop - start < 2:
             continue
-        was, now = before[start], statistics.median(medians[start:stop])
+        was, now = before[start], statistics.median(middle[start:stop])
         first, last = int(steps[start, 0]), int(steps[stop - 1, -1])
         text = f"{now:,.0f} tokens/s instead of {was:,.0f} ({now / was - 1:.0%}), steps {first:,} to {last:,}"
         yield Found((1 - now / was) * (last - first), first, last, text)

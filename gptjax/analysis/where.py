@@ -17,8 +17,8 @@ OWN: dict[str, Callable[[Run], Any]] = {  # what a run has besides its config an
     "step": lambda run: run.last_step,
     "tokens": lambda run: summary.last_known(run.rows.tokens),
     "time_s": lambda run: summary.last_known(run.time_s),
-    "tokens_per_s": lambda run: summary.median(run, "perf/tokens_per_s"),
-    "mfu": lambda run: summary.median(run, "perf/mfu"),
+    "tokens_per_s": lambda run: summary.usual(run, "perf/tokens_per_s"),
+    "mfu": lambda run: summary.usual(run, "perf/mfu"),
     "goodput": lambda run: None if run.goodput is None else run.goodput.fraction,
     "redone": lambda run: run.redone,
 }

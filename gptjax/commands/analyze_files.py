@@ -7,7 +7,7 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any
 
-from gptjax.analysis import report, where
+from gptjax.analysis import where
 from gptjax.analysis.summary import At, Found, Group, Row
 from gptjax.config import BadInput
 
@@ -115,6 +115,8 @@ def as_parquet(found: Found) -> bytes:
 
 
 def as_html(found: Found) -> bytes:
+    from gptjax.analysis import report  # which only pages need
+
     return report.html(found).encode()
 
 

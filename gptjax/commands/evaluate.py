@@ -13,12 +13,12 @@ from jax.sharding import Mesh
 from gptjax import mesh
 from gptjax.commands import evaluate_harness, evaluate_text
 from gptjax.config import BadInput, Config, MeshConfig, ModelConfig
-from gptjax.data.shards import progress_line
 from gptjax.evaluation import heldout, measures, report, task, trained_on
 from gptjax.evaluation.answering import Answerer, Answers
 from gptjax.evaluation.scores import Measure
 from gptjax.evaluation.task import Question, Task
 from gptjax.model import gpt
+from gptjax.progress import progress_line
 from gptjax.training import sharding, source
 from gptjax.training.source import Source
 

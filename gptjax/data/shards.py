@@ -4,7 +4,6 @@ A store is a folder named by the hash of what its tokens depend on: the text, th
 is written last, so a folder with a manifest is complete.
 """
 
-import contextlib
 import fcntl
 import hashlib
 import itertools
@@ -12,13 +11,10 @@ import json
 import os
 import pathlib
 import sys
-import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 from jaxtyping import Int32
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TimeElapsedColumn
 
 from gptjax.config import BadInput
 from gptjax.data import checks
@@ -26,6 +22,7 @@ from gptjax.data.alphabets import Tokenizer
 from gptjax.data.checks import shard_name
 from gptjax.data.documents import Corpus, Piece
 from gptjax.data.store import FORMAT, Store, check_sizes, open_store, signed
+from gptjax.progress import progress_line
 
 SHARD_TOKENS = 2**26  # in each file but the last
 GROUP_CHARS = 2**22  # of text tokenised at once: bounds memory; Rust tokenizers encode its pieces in parallel
@@ -187,28 +184,3 @@ def write_json(file: pathlib.Path, value: dict) -> None:
         stream.flush()
         os.fsync(stream.fileno())
     part.rename(file)
-
-
-@contextlib.contextmanager
-def progress_line(title: str, shown: bool) -> Iterator[Callable[[str], None]]:
-    """`show(text)` moves a bar on a terminal and prints a plain line now and then elsewhere; silent for 2 seconds."""
-    columns = "{task.description}", BarColumn(), "{task.fields[text]}", TimeElapsedColumn()
-    bar = Progress(*columns, console=Console(stderr=True), transient=True)
-    task = bar.add_task(title, total=None, text="")
-    started, next_line = time.monotonic(), 2.0
-
-    def show(text: str) -> None:
-        nonlocal next_line
-        seconds = time.monotonic() - started
-        if shown and seconds >= 2 and bar.console.is_terminal:
-            bar.start()
-            bar.update(task, text=text)
-        elif shown and seconds >= next_line:
-            print(f"{title}: {text} in {seconds:.0f} s", file=sys.stderr)
-            next_line = seconds + 30
-
-    try:
-        yield show
-    finally:
-        if bar.live.is_started:
-            bar.stop()

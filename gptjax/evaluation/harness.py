@@ -24,7 +24,6 @@ from lm_eval.api.registry import register_model
 from lm_eval.models.utils import normalize_gen_kwargs
 
 from gptjax.config import BadInput
-from gptjax.data.shards import progress_line
 from gptjax.data.templates import TEMPLATE, Message, alternatives, shown
 from gptjax.evaluation import continuations
 from gptjax.generation import decode
@@ -34,6 +33,7 @@ from gptjax.generation.dialogue import Dialogue
 from gptjax.generation.engine import MOST_STEPS
 from gptjax.generation.sampling import Sampling
 from gptjax.planning import flops
+from gptjax.progress import progress_line
 from gptjax.training import source
 from gptjax.training.source import Source
 

@@ -12,10 +12,10 @@ import numpy as np
 from gptjax.config import BadInput, Config, from_dict
 from gptjax.data import dialogs, prepared
 from gptjax.data.documents import Corpus
-from gptjax.data.shards import progress_line
 from gptjax.evaluation import contamination
 from gptjax.evaluation.contamination import Grams, Overlap
 from gptjax.interop import huggingface
+from gptjax.progress import progress_line
 from gptjax.runs.faults import told_of_storage
 from gptjax.training import checkpoint, source
 from gptjax.training.source import Source

@@ -12,6 +12,7 @@ import time
 import numpy as np
 import pytest
 
+from gptjax import progress
 from gptjax.config import BadInput
 from gptjax.data import shards
 from gptjax.data.alphabets import Bytes, Tokenizer, characters_of
@@ -219,7 +220,7 @@ def test_only_a_long_build_says_so_away_from_a_terminal(tmp_path, capsys, monkey
     said = {}
     for name, seconds, shown in [("short", 0.001, True), ("long", 0.1, True), ("silent", 0.1, False)]:
         clock = iter(np.arange(0, 1000, seconds))
-        monkeypatch.setattr(shards.time, "monotonic", lambda clock=clock: float(next(clock)))
+        monkeypatch.setattr(progress.time, "monotonic", lambda clock=clock: float(next(clock)))
         shards.build(Fake(["word " * 20] * 50), "train", Bytes({}), tmp_path / name, progress=shown)
         said[name] = capsys.readouterr().err
     assert said["short"] == said["silent"] == ""
