@@ -156,6 +156,13 @@ def run_analyze(flags: argparse.Namespace, overrides: list[str]) -> int:
     return analyze.run(analyze.Asked(**{name: getattr(flags, name) for name in analyze.Asked._fields}))
 
 
+def run_inspect(flags: argparse.Namespace, overrides: list[str]) -> int:
+    start_jax()
+    from gptjax.commands import inspect
+
+    return inspect.run(inspect.Asked(**{name: getattr(flags, name) for name in inspect.Asked._fields}))
+
+
 def ask_for_huge_pages() -> None:
     """Starts this process anew, in 20 ms, with the one setting that glibc reads only at its own start.
 
@@ -201,6 +208,7 @@ COMMANDS = {
     "import-hf": run_import_hf,
     "export-hf": run_export_hf,
     "analyze": run_analyze,
+    "inspect": run_inspect,
 }
 
 

@@ -91,6 +91,7 @@ def make_parser() -> argparse.ArgumentParser:
     take.add_argument("--adapter", action="store_true", help="only the adapters of lora.rank, for peft to load")
 
     add_analyze(commands)
+    add_inspect(commands)
     return parser
 
 
@@ -234,6 +235,19 @@ def add_analyze(commands) -> None:
         metavar="FLOPS",
         help="of --scaling: the compute whose best model is asked for; may be given several times",
     )
+
+
+def add_inspect(commands) -> None:
+    inspect = add(commands, "inspect", "look inside: surprise, attention, logit lens, attribution, patching")
+    add_from(inspect)
+    inspect.add_argument("--prompt", required=True, metavar="TEXT", help="what the model reads")
+    rows: list[tuple[str, type, object, str, str]] = [
+        ("html", str, None, "FILE", "write a page with all of it, which needs nothing else"),
+        ("corrupted", str, None, "TEXT", "a text of as many tokens, into which activations of the prompt are put"),
+        ("answer", str, None, "TEXT", "the token that is asked for after the prompt; default: the likeliest"),
+        ("instead", str, None, "TEXT", "the token it is held against; default: what the corrupted text leads to"),
+    ]
+    add_rows(inspect, rows)
 
 
 def add_from(parser: argparse.ArgumentParser) -> None:

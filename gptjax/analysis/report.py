@@ -1,22 +1,15 @@
-"""`--html`: a page that holds runs, pictures and the library that draws them, and loads nothing.
+"""`--html`: a page that holds runs, pictures and the library that draws them, and loads nothing (pages.py)."""
 
-Names, configs and samples of runs are not to be trusted: they go into the page as JSON in which `<` is spelled out, and
-the page puts them there as text. Its policy allows the scripts of this file, by their hashes, and no other.
-"""
-
-import base64
 import datetime
-import hashlib
 import importlib.resources
-import json
 import math
 import pathlib
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from gptjax import pages
 from gptjax.analysis import thinning, trouble
 from gptjax.analysis.run import Run, Series, counted
 from gptjax.analysis.summary import WORDS, Found, Row, best, more_is_better
@@ -36,19 +29,7 @@ GAPS = 20  # the longest pauses of a run, both of whose ends are such steps
 
 def html(found: Found) -> str:
     """The page, whole. Raises BadInput where plotly is not installed."""
-    script = "\n".join(text_of(name) for name in SCRIPTS)
-    parts = {"style": text_of("style.css"), "plotly": plotly(), "script": f'"use strict";\n{script}'}
-    parts["data"] = safe_json(data(found))
-    hashes = " ".join(f"'sha256-{digest(parts[name])}'" for name in ("plotly", "script"))
-    parts["policy"] = (
-        f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data: blob:; "
-        "base-uri 'none'; form-action 'none'"
-    )
-    return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], text_of("page.html"))
-
-
-def text_of(name: str) -> str:
-    return (PAGE / name).read_text(encoding="utf-8").strip()
+    return pages.filled(PAGE, SCRIPTS, data(found), {"plotly": plotly()})
 
 
 def plotly() -> str:
@@ -58,15 +39,6 @@ def plotly() -> str:
     except ModuleNotFoundError as error:
         raise BadInput("--html needs the package plotly: pip install 'gptjax[analysis]'") from error
     return file.read_text(encoding="utf-8").replace("</script", r"<\/script").replace("<!--", r"<\!--").strip()
-
-
-def digest(script: str) -> str:
-    return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-
-
-def safe_json(value: Any) -> str:
-    """JSON in which nothing ends a script element, opens a comment in it, or is no ASCII."""
-    return json.dumps(value, allow_nan=False, separators=(",", ":")).replace("<", r"\u003c").replace(">", r"\u003e")
 
 
 def data(found: Found) -> dict[str, Any]:

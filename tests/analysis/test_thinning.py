@@ -5,6 +5,7 @@ import re
 import numpy as np
 import pytest
 
+from gptjax import pages
 from gptjax.analysis import report, thinning
 from gptjax.analysis.run import Series
 
@@ -57,9 +58,11 @@ def contrast(one: str, other: str) -> float:
 
 
 def test_words_and_curves_stand_out_from_both_grounds():
-    found = dict(re.findall(r"--(\w+): light-dark\((#\w{6}, #\w{6})\)", report.text_of("style.css")))
+    found = dict(re.findall(r"--(\w+): light-dark\((#\w{6}, #\w{6})\)", pages.text_of(report.PAGE / "style.css")))
     themes = {name: pair.split(", ") for name, pair in found.items()}
-    curves = set(re.findall(r'"(#\w{6})"', report.text_of("data.js") + report.text_of("run.js")))
+    curves = set(
+        re.findall(r'"(#\w{6})"', pages.text_of(report.PAGE / "data.js") + pages.text_of(report.PAGE / "run.js"))
+    )
     assert len(curves) >= 8
     for theme in (0, 1):
         for ground in (themes[name][theme] for name in GROUNDS):
