@@ -5,7 +5,6 @@ import pathlib
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Array
 
 from gptjax.config import BadInput
 from gptjax.data.tokenizers import Tokenizer
@@ -85,7 +84,7 @@ def written(file: str, page: str) -> None:
 
 def print_text(found: Look, tokenizer: Tokenizer) -> None:
     """A line for each token: how surprising it was, and what the model says after it."""
-    likely_T, nats_T = found.lens.tokens_RBTk[-1, :, 0], -found.lens.log_probs_RBTk[-1, :, 0]
+    likely_T, nats_T = (part[-1, :, 0].tolist() for part in (found.lens.tokens_RBTk, -found.lens.log_probs_RBTk))
     rows = [("", "token", "surprise, nats", "then likeliest", "")]
     for at, token in enumerate(found.tokens_T.tolist()):
         surprise = f"{found.lens.nats_RBt[-1, at - 1]:.3f}" if at else ""
@@ -98,7 +97,7 @@ def print_answer(found: Look, tokenizer: Tokenizer) -> None:
     """What each layer makes of the answer, and who writes it."""
     answer = spelled(tokenizer, found.answer)
     print(f"\nafter the last token, layer by layer (logit lens), beside {answer}:")
-    likely_R, nats_R = found.lens.tokens_RBTk[:, -1, 0], -found.lens.log_probs_RBTk[:, -1, 0]
+    likely_R, nats_R = (part[:, -1, 0].tolist() for part in (found.lens.tokens_RBTk, -found.lens.log_probs_RBTk))
     rows = [("before layer", "likeliest", "", "from the model, nats")]
     for reading, (token, nats, kl) in enumerate(zip(likely_R, nats_R, found.lens.kl_RBT[:, -1], strict=True)):
         name = "the end" if reading == len(likely_R) - 1 else str(reading)
@@ -135,11 +134,11 @@ def restoring(patches: Patches) -> list[tuple[str, str]]:
 
 
 def spelled(tokenizer: Tokenizer, token: int) -> str:
-    text = repr(tokenizer.decode([int(token)]))
+    text = repr(tokenizer.decode([token]))
     return text if len(text) <= WIDEST else f"{text[: WIDEST - 2]}…'"
 
 
-def odds(nats: float | Array) -> str:
+def odds(nats: float) -> str:
     return f"{np.exp(-nats):.1%}"
 
 

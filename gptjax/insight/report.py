@@ -87,9 +87,8 @@ def packed(values: np.ndarray) -> str:
 
 def numbers(values: np.ndarray | Array) -> Any:
     """Nested lists, with no more digits than are shown."""
-    if values.ndim:
-        return [numbers(one) for one in values]
-    return number(float(values))
+    nested = lambda part: [nested(one) for one in part] if isinstance(part, list) else number(part)
+    return nested(values.tolist())
 
 
 def number(value: float) -> float | None:
