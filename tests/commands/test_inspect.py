@@ -25,8 +25,8 @@ def looked(finished, tmp_path_factory):
         words = ["inspect", f"--from={finished}", f"--prompt={PROMPT}", f"--corrupted={CORRUPTED}", f"--html={page}"]
         assert cli.main(words) == 0
     text = page.read_text()
-    data = json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', text, re.DOTALL)[1])
-    return said.getvalue(), data
+    (data,) = re.findall(r'<script type="application/json" id="data">(.*?)</script>', text, re.DOTALL)
+    return said.getvalue(), json.loads(data)
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,6 @@
 """A look at a text that no model took, of any size: for pages."""
 
+import jax.numpy as jnp
 import numpy as np
 
 from gptjax.insight.attribution import Direct
@@ -26,15 +27,17 @@ def made(n_layers: int = 2, n_heads: int = 3, n_tokens: int = 8, seed: int = 0) 
         answer=2,
         instead=3,
         lens=Lens(
-            draw.integers(0, len(WORDS), (R, T, LIKELIEST)),
-            np.log(np.tile([0.5, 0.2, 0.1, 0.05, 0.01], (R, T, 1))),
-            np.abs(3 * normal(R, T - 1)),
-            np.abs(normal(R, T)),
+            jnp.asarray(draw.integers(0, len(WORDS), (R, T, LIKELIEST))),
+            jnp.log(jnp.tile(jnp.array([0.5, 0.2, 0.1, 0.05, 0.01]), (R, T, 1))),
+            jnp.abs(3 * normal(R, T - 1)),
+            jnp.abs(normal(R, T)),
         ),
         probs_LNTS=probs / probs.sum(-1, keepdims=True),
-        direct=Direct(normal(T), normal(L, T, N), normal(L, T), normal(L, T), normal(T), normal(T)),
+        direct=Direct(
+            *map(jnp.asarray, (normal(T), normal(L, T, N), normal(L, T), normal(L, T), normal(T), normal(T)))
+        ),
         gradient_T=normal(T),
-        scores=Scores(*(np.abs(normal(L, N)) for _ in range(3))),
+        scores=Scores(*(jnp.abs(normal(L, N)) for _ in range(3))),
         norms_RT=np.abs(normal(R, T)),
         patches=Patches(np.where(np.arange(T) == T // 2, 5, tokens), normal(L, T), normal(L, N), -1.5, 2.5),
     )

@@ -57,8 +57,8 @@ def test_the_pointer_tells_the_weight_of_every_head(opened):
         told = page.locator("#map-told")
         expect(told).to_contain_text(f"({query}) looks at")
         expect(told).to_contain_text(f"({key}) with")
-        share = re.search(r"with (<?)([\d.]+)%", told.inner_text())
-        assert abs(float(share[2]) / 100 - LOOK.probs_LNTS[layer, head, query, key]) < 0.008
+        (share,) = re.findall(r"with <?([\d.]+)%", told.inner_text())
+        assert abs(float(share) / 100 - LOOK.probs_LNTS[layer, head, query, key]) < 0.008
     hover(page, 2, 9, 12)
     expect(page.locator("#map-told")).to_contain_text("does not see what comes after it")
 
@@ -80,7 +80,7 @@ def test_a_choice_in_the_text_is_told_everywhere(opened):
 def all_terms(at: int) -> list[float]:
     direct = LOOK.direct
     parts = [direct.heads_LBTN[:, at], direct.attn_bias_LBT[:, at], direct.mlp_LBT[:, at]]
-    return [direct.embedding_BT[at], direct.norm_bias_BT[at], *np.concatenate([part.ravel() for part in parts])]
+    return [float(direct.embedding_BT[at]), float(direct.norm_bias_BT[at]), *np.concatenate([*map(np.ravel, parts)])]
 
 
 def test_the_lens_tells_what_a_layer_reads(opened):
@@ -102,6 +102,7 @@ def test_texts_are_never_markup(opened):
 
 
 def test_patching_is_shown_where_it_was_done(opened):
+    assert LOOK.patches is not None
     page = opened(LOOK)
     expect(page.locator("#patching")).to_be_visible()
     row = page.locator("#patching-positions tbody tr").nth(1).locator("td").all_inner_texts()
