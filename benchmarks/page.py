@@ -3,8 +3,8 @@
     python -m benchmarks.page [--runs=200] [--steps=1000] [--tokens=512]
 
 Seconds from the address to the last picture, of synthetic runs of 8 metrics and of a synthetic look at a text with 12
-layers of 12 heads, in the headless Chromium of the tests. The bar is 3 s for 200 runs, and for 512 tokens, by the median
-of three pages.
+layers of 12 heads, in the headless Chromium of the tests. The bar is 3 s for 200 runs, and for 512 tokens, by the
+median of three pages.
 """
 
 import argparse
