@@ -45,7 +45,7 @@ bench: $(TEST)  ## set up, then time this tree beside the last commit of docs/pe
 	fi
 	@touch .venv/.unfinished
 	@echo "installing gptjax$(subst [cpu],,[$*]), which takes minutes the first time"
-	@.venv/bin/python -m pip install --quiet --disable-pip-version-check --editable '.$(subst [cpu],,[$*])' \
+	@.venv/bin/python -m pip install --quiet --no-compile --disable-pip-version-check --editable '.$(subst [cpu],,[$*])' \
 	    > .venv/pip.log 2>&1 < /dev/null \
 	    || { code=$$?; echo "pip failed; the end of .venv/pip.log, without addresses:"; \
 	         grep -v '^WARNING: Location' .venv/pip.log | tail -n 15 | sed -E $(HIDE); \

@@ -105,7 +105,7 @@ def outcomes(start, whole, tmp_path, n: int, n_signals: int, *, keep: bool):
 
 
 def test_interruptions_change_no_bit(start, whole, tmp_path):
-    outcomes(start, whole, tmp_path, 2, n_signals=2, keep=False)
+    outcomes(start, whole, tmp_path, 2, n_signals=1, keep=False)
 
 
 @pytest.mark.prove
