@@ -16,21 +16,18 @@ from experiments.induction.text import LENGTH
 def get_config() -> ConfigDict:
     c = base.get_config()
     c.name = "induction"
-    c.n_steps = 2000
+    c.n_steps = 600
     c.model.update(
         scan=False,
         vocab_size=256,
         context=LENGTH + 1,  # a document and the token that opens it
         n_layers=2,
-        d_model=64,
+        d_model=128,
         n_heads=4,
         n_kv_heads=4,
         d_hidden=128,
-        position="rope",
-        norm="rms",
-        bias=False,
     )
-    c.batch_tokens = 64 * c.model.context
+    c.batch_tokens = 32 * c.model.context
     c.data.corpora = ("text:runs/induction/text.jsonl",)
     c.data.mask_documents = False  # a window is one
     c.log_every = 50
@@ -39,5 +36,5 @@ def get_config() -> ConfigDict:
     c.save_every = 50
     c.keep_every = 50  # all of them, to be looked into
     c.sample_tokens = 0
-    c.optim.update(peak_lr=2e-3, warmup_steps=50, weight_decay=0.01)
+    c.optim.update(name="muon", peak_lr=1e-2, schedule="constant", warmup_steps=20, weight_decay=0.0)
     return c

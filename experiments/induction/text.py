@@ -1,8 +1,8 @@
 """Text in which only what came before helps: python -m experiments.induction.text runs/induction/text.jsonl
 
-Each document is a random run of characters, repeated until there are LENGTH of them. The run has no character twice
-and a random length, so that neither a character's neighbours nor its position says what follows: only where the
-character stood before does. With the `end_of_text` that opens it a document fills a context of LENGTH + 1 exactly.
+Each document is one random run of characters after another, each said twice. A run has no character twice and a random
+length, so neither a character itself nor its position says what follows, only what followed it a moment ago. With the
+`end_of_text` that opens it a document fills a context of LENGTH + 1 exactly.
 """
 
 import json
@@ -13,22 +13,29 @@ import sys
 import numpy as np
 
 LENGTH = 64
-PERIODS = 8, 32  # shortest and longest run
-CHARACTERS = np.array(list(string.ascii_letters + string.digits + string.punctuation))  # 94
-N_DOCUMENTS = 100_000
+RUNS = 4, 16  # characters of the shortest run and of the longest
+CHARACTERS = np.array(list(string.ascii_letters + string.digits))
+N_DOCUMENTS = 50_000
 
 
-def document(rng: np.random.Generator, period: int) -> str:
-    """One run, repeated."""
-    return "".join(np.resize(rng.permutation(CHARACTERS)[:period], LENGTH))
+def twice(rng: np.random.Generator, length: int) -> str:
+    """One run and the same again."""
+    return "".join(np.tile(rng.permutation(CHARACTERS)[:length], 2))
+
+
+def document(rng: np.random.Generator) -> str:
+    found = ""
+    while len(found) < LENGTH:
+        found += twice(rng, rng.integers(RUNS[0], RUNS[1] + 1))
+    return found[:LENGTH]
 
 
 def main(file: pathlib.Path) -> None:
     rng = np.random.default_rng(0)
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.open("w") as out:
-        for period in rng.integers(PERIODS[0], PERIODS[1] + 1, N_DOCUMENTS):
-            out.write(json.dumps({"text": document(rng, period)}) + "\n")
+        for _ in range(N_DOCUMENTS):
+            out.write(json.dumps({"text": document(rng)}) + "\n")
 
 
 if __name__ == "__main__":

@@ -86,9 +86,8 @@ class Both:
 
         return np.stack([one(row) for row in rows])
 
-    @property
-    def runs(self) -> tuple[dict, jax.Array, jax.Array, Contrast]:
-        """What our functions of patching are given."""
+    def given(self) -> Any:
+        """What our functions of patching are given first."""
         return self.params, jnp.asarray(self.corrupted_BT), jnp.asarray(self.clean_BT), self.asked
 
 
@@ -132,7 +131,7 @@ def test_patching_by_position(both, point):
     sweep = {"residual_in": theirs.get_act_patch_resid_pre, "attn_out": theirs.get_act_patch_attn_out}
     sweep = (sweep | {"mlp_out": theirs.get_act_patch_mlp_out})[point]
     expected_BLT = both.by_row(lambda tokens, cache, metric: sweep(both.bridge, tokens, cache, metric))
-    found = patching.positions(*both.runs, both.cfg, point=point)
+    found = patching.positions(*both.given(), cfg=both.cfg, point=point)
     close(found.values, expected_BLT.transpose(1, 2, 0), EFFECTS)
 
 
@@ -142,7 +141,7 @@ def test_patching_by_head(both, point):
     of_point = {"mixed_heads": theirs.get_act_patch_attn_head_out_all_pos}
     sweep = (of_point | {"attn_probs": theirs.get_act_patch_attn_head_pattern_all_pos})[point]
     expected_BLN = both.by_row(lambda tokens, cache, metric: sweep(both.bridge, tokens, cache, metric))
-    found = patching.heads(*both.runs, both.cfg, point=point)
+    found = patching.heads(*both.given(), cfg=both.cfg, point=point)
     close(found.values, expected_BLN.transpose(1, 2, 0), EFFECTS)
 
 
@@ -161,7 +160,9 @@ def test_paths_from_head_to_head(both, component):
     inputs = ({"q": "queries", "k": "keys", "v": "values"}[component],)
     for layer in range(1, both.cfg.n_layers):
         for head in range(both.cfg.n_heads):
-            found = paths.to_head(*both.runs, layer, head, both.cfg, inputs=inputs, through_mlps=False)
+            found = paths.to_head(
+                *both.given(), layer=layer, head=head, cfg=both.cfg, inputs=inputs, through_mlps=False
+            )
             close(found.values[:layer, :, 0], expected_LNLN[:layer, :, layer, head], EFFECTS)
 
 
