@@ -76,7 +76,7 @@ def of_example(params: dict, row: Batch, cfg: Config, unpack: Unpack) -> tuple[F
     return total / n_targets(row.weights_BT), found["nll"]
 
 
-def n_targets(weights_BT: Float[Array, "... T"]) -> Float[Array, "..."]:
+def n_targets(weights_BT: Float[Any, "... T"]) -> Float[Array, "..."]:
     return jnp.maximum(jnp.sum(weights_BT, axis=-1), 1e-9)  # of an empty row, whose loss is 0
 
 
