@@ -107,7 +107,7 @@ def get_config() -> ConfigDict:
     c.privacy.epsilon = 0.0  # or this after n_steps, for which noise_multiplier is found; 0 = noise_multiplier as given
     c.privacy.delta = 1e-5  # well below 1 / examples
     c.privacy.max_batch = 0  # rows of a step, of which batch_tokens / context are drawn on average
-    c.privacy.method = "ghost"  # two passes in a plain step's memory: ghost | one, every gradient held: vmap
+    c.privacy.method = "vmap"  # vmap (each gradient of a part at once) | ghost (two passes, a layer of each at once)
 
     c.spike = ConfigDict()
     c.spike.action = "none"  # on a spike of the loss: none | log | skip (that update) | rollback (to one of keep_every)

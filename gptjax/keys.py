@@ -230,7 +230,7 @@ CHOICES = {
     "data.too_long": ("drop", "cut_prompt", "cut_answer", "refuse"),
     "optim.name": ("adamw", "adafactor", "lion", "muon", "sgd"),
     "optim.momentum_dtype": ("float32", "bfloat16"),
-    "privacy.method": ("ghost", "vmap"),
+    "privacy.method": ("vmap", "ghost"),
     "spike.action": ("none", "log", "skip", "rollback"),
     "optim.schedule": ("cosine", "linear", "wsd", "inverse_sqrt", "constant"),
 }

@@ -21,6 +21,7 @@ from gptjax.keys import (
     without_password,
 )
 
+LEAST_EPSILON = 0.01  # below, it takes minutes to count and nothing is learnt
 LEAST_CLIP_NORM = 1e-6  # squares of gradients that are shorter by far are 0 in float32
 
 
@@ -176,6 +177,8 @@ def validate_privacy(cfg: Config) -> None:
         return
     if p.clip_norm < LEAST_CLIP_NORM:
         raise BadInput(f"privacy.clip_norm={p.clip_norm}: must be 0 (off) or at least {LEAST_CLIP_NORM}; 1.0 is usual")
+    if 0 < p.epsilon < LEAST_EPSILON:
+        raise BadInput(f"privacy.epsilon={p.epsilon}: must be 0 (noise as given) or at least {LEAST_EPSILON}")
     if p.noise_multiplier and p.epsilon:
         raise BadInput(f"privacy.epsilon={p.epsilon}: finds the noise itself; set privacy.noise_multiplier=0")
     if p.delta == 0:

@@ -18,7 +18,8 @@ try:
 except ImportError:
     privacy_loss_distribution = stats = None
 
-FINE, COARSE = 1e-4, 1e-3  # intervals of the loss; both round up, so a coarse epsilon is no less than a fine one
+ROUGH = 2.0**-6  # the widest interval in which losses are told apart; every one rounds up, so no epsilon is too small
+PRECISION = 1e-3  # part of an epsilon by which it may be too large
 SPACING = 1.02  # between numbers of steps of which a line's epsilon is computed: it may be of 2 % more steps
 
 
@@ -46,7 +47,7 @@ def library(found: Any) -> Any:
     return found
 
 
-@functools.lru_cache(4)
+@functools.lru_cache(16)
 def losses(step: Mechanism, interval: float) -> Any:
     """The distribution of the privacy loss of one step."""
     return library(privacy_loss_distribution).from_truncated_subsampled_gaussian_mechanism(
@@ -58,19 +59,28 @@ def losses(step: Mechanism, interval: float) -> Any:
     )
 
 
-def epsilon(step: Mechanism, n_steps: int, delta: float, interval: float = FINE) -> float:
-    """The epsilon of so many steps at a delta, rounded up; infinite without noise."""
+def interval_for(about: float, n_steps: int) -> float:
+    """The interval, a power of 2, with which an epsilon of about that size comes out so precise: a step adds
+    about interval^2 / 2 (measured)."""
+    return min(2.0 ** math.floor(math.log2(math.sqrt(PRECISION * about / n_steps) / 2)), ROUGH)
+
+
+def epsilon(step: Mechanism, n_steps: int, delta: float, interval: float | None = None) -> float:
+    """The epsilon of so many steps at a delta, rounded up by a thousandth at most; infinite without noise."""
     if n_steps == 0:
         return 0.0
     if step.noise_multiplier == 0:
         return math.inf
+    if interval is None:
+        interval = interval_for(max(epsilon(step, n_steps, delta, ROUGH), 1e-3), n_steps)
     return float(losses(step, interval).self_compose(n_steps).get_epsilon_for_delta(delta))
 
 
 def noise_for(target: float, step: Mechanism, n_steps: int, delta: float) -> float:
     """The least noise multiplier, to a thousandth of it and rounded up, with which so many steps cost no more than the
     target. Raises BadInput where none does."""
-    enough = lambda noise: epsilon(step._replace(noise_multiplier=noise), n_steps, delta, COARSE) <= target
+    interval = interval_for(target, n_steps)
+    enough = lambda noise: epsilon(step._replace(noise_multiplier=noise), n_steps, delta, interval) <= target
     high = 1.0
     while not enough(high):
         high *= 2
@@ -98,7 +108,7 @@ class Accountant:
         return epsilon(self.step, n, self.delta)
 
     def at_most(self, n: int) -> float:
-        """The epsilon of n steps, or of at most 2 % more; exact at the end."""
+        """The epsilon of n steps, or of at most 2 % more; of n at the end."""
         self.ask(n)
         found = self.known[self.rounded(n)].result()
         self.ask(min(n + self.every, self.n_steps))
@@ -107,8 +117,7 @@ class Accountant:
     def ask(self, n: int) -> None:
         n = self.rounded(n)
         if n not in self.known:
-            interval = FINE if n == self.n_steps else COARSE
-            self.known[n] = self.thread.submit(epsilon, self.step, n, self.delta, interval)
+            self.known[n] = self.thread.submit(epsilon, self.step, n, self.delta)
 
     def rounded(self, n: int) -> int:
         """The next number, from n on, of those of which epsilons are computed."""

@@ -129,8 +129,11 @@ def reweighted(params: dict, batch: Batch, cfg: Config, unpack: Unpack) -> tuple
     A row whose gradient is not finite becomes an empty one, of token 0: times 0 it would still not be finite.
     """
     norms = functools.partial(norms_of_rows, jax.lax.stop_gradient(params), cfg=cfg, unpack=unpack)
-    norm_nb, nll_nb = jax.lax.map(norms, in_parts(batch, cfg.accumulate))
-    norm_B, nll_B = (x_nb.swapaxes(0, 1).reshape(-1) for x_nb in (norm_nb, nll_nb))
+    if cfg.accumulate == 1:
+        norm_B, nll_B = norms(batch)
+    else:
+        of_parts = jax.lax.map(norms, in_parts(batch, cfg.accumulate))
+        norm_B, nll_B = (x_nb.swapaxes(0, 1).reshape(-1) for x_nb in of_parts)
     by_B = factor(norm_B, cfg.privacy.clip_norm)
     inputs_BT = jnp.where(by_B[:, None] > 0, batch.inputs_BT, 0)
     weights_BT = batch.weights_BT * (by_B / n_targets(batch.weights_BT))[:, None]

@@ -61,7 +61,7 @@ def test_a_private_run_goes_on_to_the_bit_where_it_was(private, command, tmp_pat
     capsys.readouterr()
     assert on_one_device(command(workdir, **PRIVATE)) == 0
     out = capsys.readouterr().out
-    assert "private (ghost): epsilon" in out and "after 6 steps at delta 0.0001" in out
+    assert "private (vmap): epsilon" in out and "after 6 steps at delta 0.0001" in out
     assert lines(workdir, "grad/norm") == lines(private, "grad/norm")
     assert lines(workdir, "eval/nll") == lines(private, "eval/nll")
     found, expected = (

@@ -142,7 +142,10 @@ KEYS = [  # an override of the tiny config, what is said of it
             ("--config.privacy.max_batch=4", "the rows drawn on average; try 20"),
             ("--config.accumulate=5", "must be a multiple of accumulate=5"),
             ("--config.privacy.method=gost", "did you mean 'ghost'?"),
-            ("--config.model.dtype=bfloat16", "its two passes would round bfloat16 apart"),
+            (
+                "--config.privacy.method=ghost --config.model.dtype=bfloat16",
+                "its two passes would round bfloat16 apart",
+            ),
             ("--config.model.dropout=0.1", "model.dropout=0.1: is not drawn example by example"),
             ("--config.spike.action=log", "spike.action='log': acts on the loss of examples"),
             ("--config.data.corpora=synthetic,python --config.data.weights=1,1", "name one corpus"),
@@ -150,8 +153,11 @@ KEYS = [  # an override of the tiny config, what is said of it
             ("--config.data.corpora=preferences:x --config.init_from={run}", "preferences cannot be learnt privately"),
             ("--config.tokenizer.name=bpe", "tokenizer.path: is empty, so 'bpe' would be made of the private text"),
             ("--config.batch_tokens=1e8 --config.privacy.max_batch=2e6", "batch_tokens: draws 1,562,500 examples"),
-            ("--config.tune.patterns=blocks/0/.* --config.tune.rates=0", "privacy.method='ghost' counts together"),
-            ("--config.privacy.epsilon=1e-9", "privacy.epsilon=1e-09: no noise is enough"),
+            (
+                "--config.privacy.method=ghost --config.tune.patterns=blocks/0/.* --config.tune.rates=0",
+                "privacy.method='ghost' counts together",
+            ),
+            ("--config.privacy.epsilon=1e-9", "privacy.epsilon=1e-09: must be 0 (noise as given) or at least 0.01"),
         )
     ),
     ("privacy.clip_norm=-1", "privacy.clip_norm=-1.0: must be at least 0"),
