@@ -101,6 +101,14 @@ def get_config() -> ConfigDict:
     c.dpo = ConfigDict()  # learning from preferences:GLOB, the weights of init_from being the reference
     c.dpo.beta = 0.1  # how much is lost by moving away from the reference
 
+    c.privacy = ConfigDict()  # differential privacy of each example (docs/privacy.md); needs the [privacy] extra
+    c.privacy.clip_norm = 0.0  # most that an example's gradient may be long; 0 = off
+    c.privacy.noise_multiplier = 0.0  # standard deviation of the noise on the sum of gradients, in clip_norm
+    c.privacy.epsilon = 0.0  # or this after n_steps, for which noise_multiplier is found; 0 = noise_multiplier as given
+    c.privacy.delta = 1e-5  # well below 1 / examples
+    c.privacy.max_batch = 0  # rows of a step, of which batch_tokens / context are drawn on average
+    c.privacy.method = "vmap"  # vmap (each gradient of a part at once) | ghost (two passes, a layer of each at once)
+
     c.spike = ConfigDict()
     c.spike.action = "none"  # on a spike of the loss: none | log | skip (that update) | rollback (to one of keep_every)
     c.spike.threshold = 6.0  # robust standard deviations above the median of the latest losses

@@ -132,6 +132,20 @@ class DpoConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class PrivacyConfig:
+    clip_norm: float
+    noise_multiplier: float
+    epsilon: float
+    delta: float
+    max_batch: int
+    method: str
+
+    @property
+    def on(self) -> bool:
+        return self.clip_norm > 0
+
+
+@dataclasses.dataclass(frozen=True)
 class SpikeConfig:
     action: str
     threshold: float
@@ -185,13 +199,19 @@ class Config:
     tune: TuneConfig
     lora: LoraConfig
     dpo: DpoConfig
+    privacy: PrivacyConfig
     spike: SpikeConfig
     mesh: MeshConfig
     log: LogConfig
 
     @property
     def batch_size(self) -> int:
-        """Sequences in a step's batch, over all devices and accumulated parts."""
+        """Sequences in a step's batch, over all devices and accumulated parts; of a private run some are empty."""
+        return self.privacy.max_batch if self.privacy.on else self.batch_tokens // self.model.context
+
+    @property
+    def mean_rows(self) -> int:
+        """Sequences that a step is made of, of a private run on average."""
         return self.batch_tokens // self.model.context
 
 
@@ -210,6 +230,7 @@ CHOICES = {
     "data.too_long": ("drop", "cut_prompt", "cut_answer", "refuse"),
     "optim.name": ("adamw", "adafactor", "lion", "muon", "sgd"),
     "optim.momentum_dtype": ("float32", "bfloat16"),
+    "privacy.method": ("vmap", "ghost"),
     "spike.action": ("none", "log", "skip", "rollback"),
     "optim.schedule": ("cosine", "linear", "wsd", "inverse_sqrt", "constant"),
 }
@@ -222,7 +243,8 @@ AT_LEAST = {  # the smallest value a key takes
     "model.dropout": 0, "model.pad_vocab_to": 1, "model.mup_base_width": 0, "loss.z_weight": 0, "loss.n_chunks": 1,
     "optim.peak_lr": 0, "optim.warmup_steps": 0, "optim.final_lr_fraction": 0, "optim.decay_fraction": 0,
     "optim.b1": 0, "optim.b2": 0, "optim.eps": 0, "optim.weight_decay": 0, "optim.clip_norm": 0,
-    "optim.ema_decay": 0, "lora.rank": 0, "spike.threshold": 0, "spike.window": 8,
+    "optim.ema_decay": 0, "lora.rank": 0, "privacy.clip_norm": 0, "privacy.noise_multiplier": 0, "privacy.epsilon": 0,
+    "privacy.delta": 0, "privacy.max_batch": 0, "spike.threshold": 0, "spike.window": 8,
     "mesh.replica": -1, "mesh.data": -1, "mesh.tensor": -1, "mesh.sequence": -1,
 }  # fmt: skip
 FREE_TEXT = ("note", "sample_prompt")  # may hold line ends
@@ -232,7 +254,7 @@ BASE_WORDS = {
     "data.cache": "~/.cache/gptjax",
     "lora.matrices": "blocks/attn/w_[qv]",
 }
-BELOW_ONE = ("model.dropout", "optim.b1", "optim.b2", "optim.ema_decay")
+BELOW_ONE = ("model.dropout", "optim.b1", "optim.b2", "optim.ema_decay", "privacy.delta")
 AT_MOST = {  # the largest value a key takes; sizes are those that no machine holds, and their products fit 63 bits
     "seed": 2**32 - 1,  # JAX drops the higher bits
     "batch_tokens": 2**28, "model.vocab_size": 2**31 - 1, "model.context": 2**27, "model.n_layers": 10_000,
@@ -245,6 +267,7 @@ FREE_ON_RESUME = (
     "name", "note", "tags", "n_steps", "accumulate", "*_every", "eval_tokens", "keep_last", "sample_*",
     "stop_after_s", "stop_patience", "stuck_after_s", "profile_steps", "mesh.*", "log.*", "spike.*", "data.cache",
     "model.attention", "model.remat", "model.saved", "model.offloaded", "model.scan", "loss.n_chunks",
+    "privacy.method",
 )  # fmt: skip
 OPTIMIZER_ON_RESUME = ("optim.*", "tune.*", "dpo.*", "loss.z_weight")
 

@@ -21,6 +21,9 @@ from gptjax.keys import (
     without_password,
 )
 
+LEAST_EPSILON = 0.01  # below, it takes minutes to count and nothing is learnt
+LEAST_CLIP_NORM = 1e-6  # squares of gradients that are shorter by far are 0 in float32
+
 
 def validate(cfg: Config) -> None:
     """Raises BadInput, naming the key and the nearest right value, for what no run could use."""
@@ -48,6 +51,7 @@ def validate(cfg: Config) -> None:
     validate_words(cfg, flat)
     validate_sizes(cfg)
     validate_tuning(cfg)
+    validate_privacy(cfg)
 
 
 def validate_words(cfg: Config, flat: Mapping[str, Any]) -> None:
@@ -87,8 +91,9 @@ def validate_sizes(cfg: Config) -> None:
         raise BadInput("model.mup_base_width: muP's head has a rate of its own; set model.tied=False")
     if m.mup_base_width and cfg.optim.name == "sgd":
         raise BadInput("optim.name='sgd': has no rule in muP here (model.mup_base_width); try 'adamw'")
-    if cfg.batch_tokens % (m.context * cfg.accumulate):
-        unit = m.context * cfg.accumulate
+    n_parts = 1 if cfg.privacy.on else cfg.accumulate  # a private batch is not all of its rows
+    if cfg.batch_tokens % (m.context * n_parts):
+        unit = m.context * n_parts
         near = max(unit, round(cfg.batch_tokens / unit) * unit)
         raise BadInput(
             f"batch_tokens={cfg.batch_tokens} is not a multiple of model.context x accumulate={unit}; try {near}"
@@ -160,3 +165,58 @@ def validate_tuning(cfg: Config) -> None:
     if cfg.stop_metric not in metrics:
         near = difflib.get_close_matches(cfg.stop_metric, metrics, n=1, cutoff=0.0)[0]
         raise BadInput(f"stop_metric={cfg.stop_metric!r}: did you mean {near!r}? The run logs {', '.join(metrics)}")
+
+
+def validate_privacy(cfg: Config) -> None:
+    """The part of `validate` that is about differential privacy: what would cost more than the accountant says."""
+    p = cfg.privacy
+    if not p.on:
+        for key in ("noise_multiplier", "epsilon", "max_batch"):
+            if getattr(p, key):
+                raise BadInput(f"privacy.{key}={getattr(p, key)}: privacy is off while privacy.clip_norm=0; try 1.0")
+        return
+    if p.clip_norm < LEAST_CLIP_NORM:
+        raise BadInput(f"privacy.clip_norm={p.clip_norm}: must be 0 (off) or at least {LEAST_CLIP_NORM}; 1.0 is usual")
+    if 0 < p.epsilon < LEAST_EPSILON:
+        raise BadInput(f"privacy.epsilon={p.epsilon}: must be 0 (noise as given) or at least {LEAST_EPSILON}")
+    if p.noise_multiplier and p.epsilon:
+        raise BadInput(f"privacy.epsilon={p.epsilon}: finds the noise itself; set privacy.noise_multiplier=0")
+    if p.delta == 0:
+        raise BadInput("privacy.delta=0: Gaussian noise gives no such promise; try 1e-5")
+    if p.max_batch < cfg.mean_rows or p.max_batch % cfg.accumulate:
+        near = math.ceil((cfg.mean_rows + 4 * cfg.mean_rows**0.5) / cfg.accumulate) * cfg.accumulate
+        raise BadInput(
+            f"privacy.max_batch={p.max_batch}: must be a multiple of accumulate={cfg.accumulate} and at least "
+            f"batch_tokens / model.context={cfg.mean_rows}, the rows drawn on average; try {near}"
+        )
+    refused = {
+        "model.dropout": (cfg.model.dropout, "is not drawn example by example", 0.0),
+        "spike.action": (cfg.spike.action, "acts on the loss of examples, which is not private", "none"),
+    }
+    for key, (value, why, only) in refused.items():
+        if value != only:
+            raise BadInput(f"{key}={value!r}: {why}; with privacy.clip_norm set it to {only!r}")
+    if p.method == "ghost" and cfg.model.dtype != "float32":
+        raise BadInput(
+            f"privacy.method='ghost': its two passes would round {cfg.model.dtype} apart; "
+            "try model.dtype='float32', or privacy.method='vmap'"
+        )
+    validate_private_data(cfg)
+
+
+def validate_private_data(cfg: Config) -> None:
+    """What examples are drawn from must be a list of them that depends on nothing but each."""
+    data = cfg.data
+    if len(data.corpora) > 1:
+        raise BadInput(f"data.corpora={data.corpora}: a private run draws from one list of examples; name one corpus")
+    if data.preferences:
+        raise BadInput("data.corpora: preferences cannot be learnt privately here; set privacy.clip_norm=0")
+    if data.dialogs and data.fill != "fixed":
+        raise BadInput(
+            f"data.fill={data.fill!r}: an example is a row, and a dialog more would pack all rows anew; try 'fixed'"
+        )
+    if cfg.tokenizer.name in ("bpe", "characters") and not cfg.tokenizer.path:
+        raise BadInput(
+            f"tokenizer.path: is empty, so {cfg.tokenizer.name!r} would be made of the private text and show its "
+            "words; name the tokenizer of another run, or try tokenizer.name='bytes'"
+        )

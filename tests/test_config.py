@@ -12,7 +12,7 @@ CONFIGS = sorted(path.as_posix() for path in pathlib.Path("configs").glob("[!_]*
 FREE = """
     name note tags n_steps accumulate log_every eval_every eval_tokens save_every keep_last keep_every sample_every
     sample_prompt sample_tokens stop_after_s stop_patience stuck_after_s profile_steps data.cache loss.n_chunks
-    spike.action spike.threshold spike.window
+    spike.action spike.threshold spike.window privacy.method
     model.attention model.scan model.remat model.saved model.offloaded mesh.replica mesh.data mesh.tensor mesh.sequence
     log.tensorboard log.wandb_project log.trackio_project
 """
@@ -22,6 +22,7 @@ OPTIMIZER = """
     optim.ema_decay tune.patterns tune.rates dpo.beta
 """
 NEVER = """
+    privacy.clip_norm privacy.noise_multiplier privacy.epsilon privacy.delta privacy.max_batch
     seed init_from batch_tokens stop_metric lora.rank lora.alpha lora.matrices
     tokenizer.name tokenizer.path data.corpora data.weights data.mask_documents
     data.chat_template data.fill data.too_long

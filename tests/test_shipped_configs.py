@@ -24,7 +24,8 @@ def test_a_config_makes_a_step(file):
     batch = Batch(*(jax.ShapeDtypeStruct(shape, kind) for kind in kinds))
     on = mesh_of(1, 1, 1, 1)
     before = step.abstract_state(cfg, on)
-    after, metrics = jax.eval_shape(functools.partial(step.train_step, cfg=cfg, on=on), before, batch)
+    key = [jax.ShapeDtypeStruct((2,), np.uint32)] if cfg.privacy.on else []
+    after, metrics = jax.eval_shape(functools.partial(step.train_step, cfg=cfg, on=on), before, batch, *key)
     assert {"train/nll", "grad/norm", "update/norm", "optim/lr"} <= set(metrics)
     jax.tree.map(
         lambda old, new: np.testing.assert_equal((old.shape, old.dtype), (new.shape, new.dtype)), before, after

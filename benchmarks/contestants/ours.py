@@ -22,12 +22,13 @@ def main(overrides: list[str]) -> None:
     compile_s = time.perf_counter() - started
     state = step.init_state(cfg, on)
     batch = sharding.put(make_batch(cfg), on)
+    noise_key = [np.zeros(2, np.uint32)] if cfg.privacy.on else []
 
     def run(n: int) -> float:
         nonlocal state
         started = time.perf_counter()
         for _ in range(n):
-            state, metrics = update(state, batch)
+            state, metrics = update(state, batch, *noise_key)
             jax.block_until_ready(metrics)
         jax.block_until_ready(state)
         return time.perf_counter() - started

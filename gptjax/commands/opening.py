@@ -8,17 +8,22 @@ from typing import NamedTuple
 from jax.sharding import Mesh
 
 from gptjax import config, mesh
-from gptjax.config import Config
+from gptjax.commands import private
+from gptjax.commands.private import Private
+from gptjax.config import BadInput, Config
 from gptjax.data import batches, dialog_batches, prepared
 from gptjax.data.batches import Batch, Batches
 from gptjax.data.dialog_batches import DialogBatches, Packed
 from gptjax.data.examples import Examples
+from gptjax.data.poisson import PoissonBatches
 from gptjax.data.preference_batches import PackedPairs
 from gptjax.data.prepared import Prepared
 from gptjax.model import choice
+from gptjax.privacy import secret
 from gptjax.runs import workdir as directory
 from gptjax.runs.log import read_header
 from gptjax.training import checkpoint, hosts, patience, resume, sharding, source, step
+from gptjax.training import private as gradients
 from gptjax.training.lock import RunLock
 from gptjax.training.patience import Best
 
@@ -32,7 +37,8 @@ class Opened(NamedTuple):
     mesh: Mesh
     rows: list[int]  # of the global batch, read by this process
     data: Prepared
-    batches: Batches | DialogBatches
+    batches: Batches | DialogBatches | PoissonBatches
+    private: Private | None
     told: dict[str, dict]  # of dialogs: how many of each split, how many left out or cut
     saved: int | None  # the newest good checkpoint's step
     saved_meta: dict | None  # what that holds beside the state
@@ -63,7 +69,8 @@ class Opened(NamedTuple):
     @property
     def meta(self) -> dict:
         """What a checkpoint holds beside the state."""
-        return {"config": config.to_dict(self.asked), **self.data.fingerprints}
+        noise = {} if self.private is None else {"noise_multiplier": self.private.step.noise_multiplier}
+        return {"config": config.to_dict(self.asked), **self.data.fingerprints, **noise}
 
 
 def open_run(cfg: Config, lock: RunLock, change_optimizer: bool) -> Opened:
@@ -78,17 +85,28 @@ def open_run(cfg: Config, lock: RunLock, change_optimizer: bool) -> Opened:
     if before is not None:
         now = config.to_dict(cfg)
         changed = resume.check_resume(before["config"], now, run=workdir, change_optimizer=change_optimizer)
+        if cfg.privacy.on and any(config.resume_rule(key) == "optimizer" for key in changed):
+            raise BadInput(
+                "--change_optimizer: steps done again by another optimizer would have the noise they had, which then "
+                f"can be taken off; start a new run with --config.init_from={workdir} --workdir=NEW"
+            )
     on = mesh.make(cfg.mesh)
     rows = sharding.rows(cfg.batch_size, on)
     sharding.check_rows(cfg.batch_size, cfg.accumulate, on)
-    step.abstract_state(cfg, on)  # for its refusal of a mesh that does not divide the model
+    shapes = step.abstract_state(cfg, on)  # for its refusal of a mesh that does not divide the model
+    gradients.check(shapes.params, cfg)
     chosen = choice.resolved(cfg, on)
     data = prepared.prepare(cfg)
     if cfg.init_from:
         source.check_origin(cfg, data.tokenizer)
     drawn = train_batches(cfg, data, rows)
     told = dialogs_told(cfg, data, drawn) if isinstance(drawn, DialogBatches) else {}
-    opened = Opened(chosen, cfg, workdir, on, rows, data, drawn, told, saved, saved_meta, changed)
+    own = None
+    if cfg.privacy.on:
+        key = hosts.of_first(lambda: secret.opened(workdir, before is not None), "secret")
+        own = private.opened(cfg, data, drawn, rows, key, before)
+        chosen, drawn = private.resolved(chosen, own.step), own.batches
+    opened = Opened(chosen, cfg, workdir, on, rows, data, drawn, own, told, saved, saved_meta, changed)
     if saved_meta is not None:
         resume.check_fingerprints(saved_meta, opened.meta, run=workdir)
     hosts.of_first(lock.take, "lock")

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from gptjax.commands import train
 from gptjax.commands.opening import Opened, open_run
+from gptjax.commands.private import with_noise
 from gptjax.config import BadInput, Config
 from gptjax.data.batches import Prefetch
 from gptjax.training import checkpoint, divergence, hosts, loop, sharding
@@ -29,7 +30,7 @@ def run(load: Callable[[], Config], workdir: str, change_optimizer: bool, at: in
 def again(opened: Opened, at: int) -> int:
     cfg, first_step = opened.cfg, opened.saved or 0
     print(f"{opened.workdir}: from step {first_step:,} to batch {at:,} again; nothing is written", flush=True)
-    update = train.compiled(train.trace_update(cfg, opened.mesh).compile)
+    update = with_noise(train.compiled(train.trace_update(cfg, opened.mesh).compile), opened.private, opened.mesh)
     waiting = Patience(dataclasses.replace(cfg, stop_patience=0), None)
     keep = Checkpoints(f"{opened.workdir}/checkpoints", keep_last=cfg.keep_last, keep_every=cfg.keep_every)
     state, _ = train.first_state(opened, keep)

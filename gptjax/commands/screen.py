@@ -13,6 +13,7 @@ SHOWN = {  # metric -> how it reads on one line
     "train/nll": "train {:.3f}",
     "eval/nll": "valid {:.3f} nats",
     "eval/bits_per_byte": "{:.3f} bits/byte",
+    "privacy/epsilon": "epsilon {:.3f}",
     "perf/tokens_per_s": "{:,.0f} tokens/s",
     "perf/mfu": "MFU {:.1%}",
 }

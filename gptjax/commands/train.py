@@ -11,10 +11,11 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import Mesh
+from jax.sharding import Mesh, PartitionSpec
 
 from gptjax import config
 from gptjax.commands.opening import Opened, open_run
+from gptjax.commands.private import Ledger, with_noise
 from gptjax.commands.screen import Screen, describe, epilogue
 from gptjax.config import Config
 from gptjax.data.batches import Batch, Prefetch
@@ -97,8 +98,11 @@ def train(opened: Opened, stop: Stop, clock: Clock) -> int:
             update = compiling.result()
         clock("open")
         planned = update.memory_analysis()
-        log.header(header(opened, origin))
-        log.write(first_step, clock.seconds(), tokens=first_step * cfg.batch_tokens)
+        ledger = stack.enter_context(contextlib.closing(Ledger(cfg, opened.private)))
+        if primary:
+            ledger.begin(workdir, first_step)
+        log.header(header(opened, origin) | {"privacy": ledger.header})
+        log.write(first_step, ledger.line(first_step, clock.seconds()), tokens=first_step * cfg.batch_tokens)
         if primary:
             source.write_tokenizer(opened.data.tokenizer, workdir)
             source.write_chat(opened.data.chat, workdir)
@@ -119,6 +123,7 @@ def train(opened: Opened, stop: Stop, clock: Clock) -> int:
                 metrics |= {"perf/data_wait_s": ahead.waited_s} | ({} if mfu is None else {"perf/mfu": mfu})
                 metrics["data/batch_crc"] = sums.taken(at)
                 metrics |= measured.against_plan(jax.local_devices()[0].memory_stats(), planned)
+            metrics = ledger.line(at, metrics)
             log.write(at, metrics | clock.seconds(), tokens=at * cfg.batch_tokens)
             screen.show(at, metrics)
             if "spike/z" in metrics and metrics["spike/z"] > cfg.spike.threshold:
@@ -131,7 +136,7 @@ def train(opened: Opened, stop: Stop, clock: Clock) -> int:
             keep.save(at, state, opened.meta | waiting.meta, eval_nll)
 
         tools = loop.Tools(
-            update=update,
+            update=with_noise(update, opened.private, opened.mesh),
             batches=batch_of,
             evaluate=make_evaluate(opened),
             sample=functools.partial(write_sample, opened, log),
@@ -166,7 +171,8 @@ def trace_update(cfg: Config, on: Mesh) -> jax.stages.Lowered:
     of_documents = np.int32 if cfg.data.mask_documents else None
     kinds = Batch(np.int32, np.int32, np.float32, of_documents, of_documents)
     batch = jax.tree.map(lambda kind: jax.ShapeDtypeStruct(shape, kind, sharding=places), kinds)
-    return step.make_update(cfg, on).lower(step.abstract_state(cfg, on), batch)
+    key = jax.ShapeDtypeStruct((2,), np.uint32, sharding=sharding.place(PartitionSpec(), on))
+    return step.make_update(cfg, on).lower(step.abstract_state(cfg, on), batch, *([key] if cfg.privacy.on else []))
 
 
 def compiled(compile: Callable[[], Any]) -> Any:

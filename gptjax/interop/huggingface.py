@@ -107,6 +107,8 @@ def run_config(model: ModelConfig, tokenizer: TokenizerConfig, name: str) -> Con
         "tune": {"patterns": (), "rates": ()},
         "lora": {"rank": 0, "alpha": 16.0, "matrices": "blocks/attn/w_[qv]"},
         "dpo": {"beta": 0.1},
+        "privacy": {"clip_norm": 0.0, "noise_multiplier": 0.0, "epsilon": 0.0, "delta": 1e-5, "max_batch": 0,
+            "method": "vmap"},
         "mesh": {"replica": 1, "data": -1, "tensor": 1, "sequence": 1},
         "log": {"tensorboard": False, "wandb_project": "", "trackio_project": ""},
     }  # fmt: skip

@@ -129,6 +129,11 @@ def in_chunks(x: Array, n: int) -> Array:
     return jnp.moveaxis(x.reshape(B, T // n, n, *rest), 2, 0)
 
 
+def in_parts(batch: Batch, n: int) -> Batch:
+    """The batch with a leading axis of n parts; every device's rows are dealt to all parts, so none moves."""
+    return jax.tree.map(lambda x_BT: x_BT.reshape(-1, n, x_BT.shape[1]).swapaxes(0, 1), batch)
+
+
 def log_z(logits_BTV: Float[Array, "B T V"]) -> Float[Array, "B T"]:
     return jax.nn.logsumexp(wide(logits_BTV), axis=-1)
 

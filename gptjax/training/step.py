@@ -7,14 +7,15 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt32
 
 from gptjax import mesh, tree
 from gptjax.config import Config
 from gptjax.data.batches import Batch
 from gptjax.model import choice, gpt, lora
-from gptjax.training import fsdp, loss, optim, preference, sharding, spikes, tuning
+from gptjax.training import fsdp, loss, optim, preference, private, sharding, spikes, tuning
 from gptjax.training.factors import REFERENCE
+from gptjax.training.loss import in_parts
 
 ADAPTERS = 2**32 - 1  # folded into the seed's key for their first values, as a step's number is for its dropout
 
@@ -81,22 +82,28 @@ def state_from(params: dict, cfg: Config, mesh: Mesh) -> TrainState:
     return jax.jit(functools.partial(with_optimizer, cfg=cfg), out_shardings=places)(jax.device_put(params, at))
 
 
-def make_update(cfg: Config, on: Mesh) -> Callable[[TrainState, Batch], tuple[TrainState, dict[str, Array]]]:
-    """The jitted `update(state, batch) -> (state, metrics)`; the old state's buffers become the new one's."""
+def make_update(cfg: Config, on: Mesh) -> Callable[..., tuple[TrainState, dict[str, Array]]]:
+    """The jitted `update(state, batch) -> (state, metrics)`; the old state's buffers become the new one's. Of a private
+    run it is `update(state, batch, noise_key)`: an argument, since what is compiled is kept on disk."""
     places = jax.tree.map(lambda leaf: leaf.sharding, abstract_state(cfg, on))
     cfg = choice.resolved(cfg, on)
     one = functools.partial(train_step, cfg=cfg, on=on)
     return jax.jit(mesh.within(on, one), donate_argnums=0, out_shardings=(places, None))
 
 
-def train_step(state: TrainState, batch: Batch, *, cfg: Config, on: Mesh) -> tuple[TrainState, dict[str, Array]]:
-    """One update on the mean loss over the batch's weighted tokens, or its pairs; returns the next state and
-    device-side scalars."""
+def train_step(
+    state: TrainState, batch: Batch, noise_key: UInt32[Array, "2"] | None = None, *, cfg: Config, on: Mesh
+) -> tuple[TrainState, dict[str, Array]]:
+    """One update on the mean loss over the batch's weighted tokens, or its pairs, or by a private gradient; returns the
+    next state and device-side scalars."""
     key = jax.random.fold_in(jax.random.key(cfg.seed), state.step) if cfg.model.dropout else None
     sums, grads = over_mesh(state.params, batch, cfg, key, on)
     n = jnp.maximum(sums["pairs"] if cfg.data.preferences else batch.weights_BT.sum(), 1)  # what the loss is a mean of
     rates, (trained, frozen) = tuning.Rates(state.params, cfg), tuning.split(state.params, cfg)
-    grads = rates.without_frozen(jax.tree.map(lambda g: g / n, grads))
+    if noise_key is not None:
+        grads = private.noised(grads, noise_key, state.step, cfg)
+    of_grads = cfg.mean_rows if cfg.privacy.on else n
+    grads = rates.without_frozen(jax.tree.map(lambda g: g / of_grads, grads))
     updates, opt_state = optim.make(cfg.optim, cfg.n_steps, cfg.model.wider).update(grads, state.opt_state, trained)
     updates = rates.scaled(updates)
     trained = jax.tree.map(jnp.add, trained, updates)
@@ -150,8 +157,21 @@ def summed_gradients(
     trained, over `cfg.accumulate` parts of the batch in turn.
 
     Sums, not means: parts with fewer weighted tokens count for less, so the result is the whole batch's, to rounding.
+    A private run's gradients are clipped, each example's, before they are summed.
     """
+    if cfg.privacy.on and cfg.privacy.method == "vmap":
+        return private.clipped_sums(params, batch, cfg, unpack)
+    if cfg.privacy.on:
+        batch, nll = private.reweighted(params, batch, cfg, unpack)
+        _, grads = summed_over_parts(params, batch, cfg, key, unpack)
+        return {"nll": nll}, grads
+    return summed_over_parts(params, batch, cfg, key, unpack)
 
+
+def summed_over_parts(
+    params: dict, batch: Batch, cfg: Config, key: PRNGKeyArray | None, unpack: Callable[[str, Any], Any] | None
+) -> tuple[dict, dict]:
+    """`summed_gradients` of a batch whose weights say all."""
     trained, frozen = tuning.split(params, cfg)
 
     def total(trained: dict, part: Batch, key: PRNGKeyArray | None) -> tuple[Array, dict]:
@@ -180,8 +200,3 @@ def summed_gradients(
     names = preference.SUMS if cfg.data.preferences else ("nll",)
     sums, _ = jax.lax.scan(add, {name: jnp.zeros(()) for name in names}, numbered)
     return sums, jax.tree.map(jax.freeze, grads)
-
-
-def in_parts(batch: Batch, n: int) -> Batch:
-    """The batch with a leading axis of n parts; every device's rows are dealt to all parts, so none moves."""
-    return jax.tree.map(lambda x_BT: x_BT.reshape(-1, n, x_BT.shape[1]).swapaxes(0, 1), batch)

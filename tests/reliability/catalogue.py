@@ -7,6 +7,8 @@ removed) or a `Link`.
 
 from typing import NamedTuple
 
+from tests.reliability import catalogue_private
+
 
 class Link(NamedTuple):
     """A symbolic link."""
@@ -26,6 +28,7 @@ FAILING = (
     "from gptjax.evaluation.task import Task\nTASK = Task('t', 'cloze', lambda: 1 / 0)\n"  # found out when it is asked
 )
 KEYS = [  # an override of the tiny config, what is said of it
+    *catalogue_private.KEYS,
     ("n_steps=0", "n_steps=0: must be at least 1"),
     ("n_steps=-5", "n_steps=-5: must be at least 1"),
     ("n_steps=many", "n_steps=many: not a valid int"),

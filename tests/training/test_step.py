@@ -8,7 +8,7 @@ import pytest
 
 from gptjax import tree
 from gptjax.commands.train import trace_update
-from gptjax.training import sharding, step
+from gptjax.training import loss, sharding, step
 from tests.tiny import make_batch, make_config, mesh_of
 
 ONE = (1, 1, 1, 1)
@@ -68,7 +68,7 @@ def test_accumulation_holds_no_second_copy_of_the_gradient():
 def test_the_parts_of_a_batch_hold_every_row_once():
     cfg = make_config()
     batch = make_batch(cfg)
-    parts = step.in_parts(batch, 4)
+    parts = loss.in_parts(batch, 4)
     assert parts.inputs_BT.shape == (4, 2, 16)
     np.testing.assert_array_equal(np.sort(parts.inputs_BT.reshape(-1, 16), axis=0), np.sort(batch.inputs_BT, axis=0))
 

@@ -1,0 +1,1 @@
+"""Accounting of differential privacy, and the secret it rests on."""
