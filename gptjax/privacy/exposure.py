@@ -1,0 +1,56 @@
+"""Exposure (Carlini et al. 2019, section 4): how far a secret stands out among the secrets it could have been.
+
+With R secrets and the true one the r-th likeliest of them, exposure is log2 R - log2 r bits: log2 R where the model
+would say it first, and by chance 1 / ln 2 = 1.44 bits on average, for then r is any rank.
+"""
+
+import math
+
+import numpy as np
+from jaxtyping import Float64
+from scipy import stats
+
+CHANCE = 1 / math.log(2)
+
+
+def by_rank(nats: float, others_N: Float64[np.ndarray, " N"]) -> float:
+    """Of log-probability `nats` among N others drawn at random: log2 (N + 1) at most, which is exact where these are
+    all others there are. One that is as likely counts as likelier."""
+    rank = 1 + np.count_nonzero(others_N >= nats)
+    return math.log2(len(others_N) + 1) - math.log2(rank)
+
+
+def by_fit(nats: float, others_N: Float64[np.ndarray, " N"], bits: float) -> float:
+    """The same from a skew-normal density fitted, by its moments, to the others (section 4.3); `bits` is log2 R.
+
+    Says how rare a secret is that none of the others reaches. A guess about a tail: where others are many, by_rank is
+    the measurement. NaN where the others are all alike.
+    """
+    if np.ptp(others_N) == 0:
+        return math.nan
+    shape, at, scale = stats.skewnorm.fit(-others_N, method="MM")
+    share = float(stats.skewnorm.cdf(-nats, shape, at, scale))
+    return bits if share <= 2**-bits else max(0.0, -math.log2(share))
+
+
+def others(alphabet: str, code: str, n: int, rng: np.random.Generator) -> list[str]:
+    """`n` codes like this one, drawn without repetition, or all there are where those are not more."""
+    length, base = len(code), len(alphabet)
+    if base**length - 1 <= n:
+        numbers = range(base**length)
+        found = [spelled(number, alphabet, length) for number in numbers]
+        return [other for other in found if other != code]
+    found: dict[str, None] = {}
+    while len(found) < n:
+        other = "".join(alphabet[int(digit)] for digit in rng.integers(base, size=length))
+        if other != code:
+            found[other] = None
+    return list(found)
+
+
+def spelled(number: int, alphabet: str, length: int) -> str:
+    digits = []
+    for _ in range(length):
+        number, digit = divmod(number, len(alphabet))
+        digits.append(alphabet[digit])
+    return "".join(digits)
