@@ -9,7 +9,7 @@ import io
 import json
 import pathlib
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from typing import NamedTuple, TextIO
 
 from gptjax.config import BadInput
 from gptjax.data.documents import Corpus, Piece, Source, whole
@@ -62,6 +62,10 @@ def write(folder: pathlib.Path, split: str, found: Iterable[Document]) -> int:
     n = 0
     with (folder / f"{split}.jsonl").open("w", encoding="utf-8") as stream:
         for one in found:
-            stream.write(json.dumps({"document": one.name, "text": one.text}, ensure_ascii=False) + "\n")
+            write_one(stream, one)
             n += 1
     return n
+
+
+def write_one(stream: TextIO, one: Document) -> None:
+    stream.write(json.dumps({"document": one.name, "text": one.text}, ensure_ascii=False) + "\n")

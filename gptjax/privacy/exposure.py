@@ -10,7 +10,11 @@ import numpy as np
 from jaxtyping import Float64
 from scipy import stats
 
-CHANCE = 1 / math.log(2)
+
+def chance(n_others: int) -> float:
+    """The mean of by_rank for a model that knows nothing: every rank is as likely."""
+    n = n_others + 1
+    return math.log2(n) - math.lgamma(n + 1) / (n * math.log(2))
 
 
 def by_rank(nats: float, others_N: Float64[np.ndarray, " N"]) -> float:
@@ -37,9 +41,8 @@ def others(alphabet: str, code: str, n: int, rng: np.random.Generator) -> list[s
     """`n` codes like this one, drawn without repetition, or all there are where those are not more."""
     length, base = len(code), len(alphabet)
     if base**length - 1 <= n:
-        numbers = range(base**length)
-        found = [spelled(number, alphabet, length) for number in numbers]
-        return [other for other in found if other != code]
+        every = (spelled(number, alphabet, length) for number in range(base**length))
+        return [other for other in every if other != code]
     found: dict[str, None] = {}
     while len(found) < n:
         other = "".join(alphabet[int(digit)] for digit in rng.integers(base, size=length))

@@ -1,6 +1,6 @@
 """Extraction: what a model writes after the text that stood before a secret (Carlini et al. 2021, 2023)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -24,17 +24,29 @@ class Extracted(NamedTuple):
     near_N: Float64[np.ndarray, " N"]  # of the likeliest text: 1 - edits / characters
 
 
-def extract(writer: Writer, tokenizer: Tokenizer, asked: Sequence[Asked], samples: int, seed: int) -> Extracted:
-    """Lets the model go on after each prefix, once greedily and `samples` times at temperature 1."""
+def extract(
+    writer: Writer,
+    tokenizer: Tokenizer,
+    asked: Sequence[Asked],
+    *,
+    samples: int,
+    seed: int,
+    tell: Callable[[int], None],
+) -> Extracted:
+    """Lets the model go on after each prefix, once greedily and `samples` times at temperature 1. `tell` is given the
+    number of texts so far."""
     greedy = written(writer, tokenizer, asked, [Prompt(one.before) for one in asked], Sampling(temperature=0.0))
-    drawn = [Prompt(one.before, seed, sample) for one in asked for sample in range(samples)]
-    texts = written(writer, tokenizer, [one for one in asked for _ in range(samples)], drawn, Sampling())
-    hits = np.array([one.secret in texts[at * samples : (at + 1) * samples] for at, one in enumerate(asked)], np.bool_)
-    return Extracted(
-        np.array([text == one.secret for text, one in zip(greedy, asked, strict=True)], np.bool_),
-        hits,
-        np.array([edits.similarity(text, one.secret) for text, one in zip(greedy, asked, strict=True)], np.float64),
-    )
+    sampled_N = np.zeros(len(asked), np.bool_)
+    for sample in range(samples):
+        tell((1 + sample) * len(asked))
+        texts = written(writer, tokenizer, asked, [Prompt(one.before, seed, sample) for one in asked], Sampling())
+        sampled_N |= right(texts, asked)
+    near = [edits.similarity(text, one.secret) for text, one in zip(greedy, asked, strict=True)]
+    return Extracted(right(greedy, asked), sampled_N, np.array(near, np.float64))
+
+
+def right(texts: Sequence[str], asked: Sequence[Asked]) -> Bool[np.ndarray, " N"]:
+    return np.array([text == one.secret for text, one in zip(texts, asked, strict=True)], np.bool_)
 
 
 def written(

@@ -50,11 +50,12 @@ def of_texts(
     cfg: ModelConfig,
     tokenizer: Tokenizer,
     texts: Sequence[str],
+    context: int,
     on: Mesh | None,
     tell: Callable[[int], None],
 ) -> tuple[Nats, list[str]]:
-    """The tokens of each text after an end of text, as many as the context holds, with what they spell."""
-    encoded = [tokenizer.encode(text).tolist()[: cfg.context - 1] for text in texts]
+    """The tokens of each text after an end of text, as many as `context` holds, with what they spell."""
+    encoded = [tokenizer.encode(text).tolist()[:context] for text in texts]
     if empty := [at for at, tokens in enumerate(encoded) if not tokens]:
         raise BadInput(f"text {empty[0]} of those to be told apart is empty")
     pairs = [([tokenizer.end_of_text], tokens) for tokens in encoded]

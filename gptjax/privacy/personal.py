@@ -34,6 +34,10 @@ def find(text: str) -> list[Finding]:
     return found
 
 
+def loaded() -> bool:
+    return recognizers.cache_info().currsize > 0
+
+
 @functools.cache
 def recognizers() -> list[Any]:
     """Loading presidio-analyzer takes seconds, for it loads spaCy, of which nothing here makes use."""
