@@ -9,12 +9,13 @@ v than
 (theorem 5.2). The largest epsilon that this refutes is a bound with the confidence asked for.
 """
 
+import functools
 import math
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float64
-from scipy import special, stats
+from scipy import special
 
 from gptjax.config import BadInput
 
@@ -50,6 +51,7 @@ def lower_bound(
     return max(found, key=lambda bound: (bound.epsilon, bound.n_guesses))
 
 
+@functools.lru_cache(maxsize=4096)
 def refuted(n_coins: int, n_guesses: int, n_right: int, delta: float, doubt: float) -> float:
     """The largest epsilon for which so many right guesses have at most the probability `doubt`; 0 for none."""
     low, high = 0.0, LARGEST
@@ -68,12 +70,12 @@ def refuted(n_coins: int, n_guesses: int, n_right: int, delta: float, doubt: flo
 
 def probability(n_coins: int, n_guesses: int, n_right: int, epsilon: float, delta: float) -> float:
     """At most so likely are `n_right` right guesses of `n_guesses` for what is (epsilon, delta)-private."""
-    tail = lambda least: stats.binom.sf(np.asarray(least) - 1, n_guesses, special.expit(epsilon))
-    beta = float(tail(n_right))
-    if delta == 0 or not n_right:
-        return beta
-    fewer_I = np.arange(1, n_right + 1)
-    slope = float(np.max((tail(n_right - fewer_I) - beta) / fewer_I))
+    if not n_right:
+        return 1.0
+    q, least_V = special.expit(epsilon), np.arange(1, n_right + 1)
+    tail_V = np.concatenate([[1.0], special.betainc(least_V, n_guesses - least_V + 1, q)])  # P[W >= 0, 1, ...]
+    beta, fewer_I = float(tail_V[n_right]), np.arange(1, n_right + 1)
+    slope = float(np.max((tail_V[n_right - fewer_I] - beta) / fewer_I))
     return min(1.0, beta + 2 * n_coins * delta * max(0.0, slope))
 
 

@@ -4,10 +4,11 @@ An attack says "member" from some threshold on. Its true positive rate at a fals
 accuses anyone with confidence; the area only whether it is right on average (Carlini et al. 2022).
 """
 
+import functools
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Float64, Int64
 
 from gptjax.config import BadInput
 from gptjax.evaluation.scores import CONFIDENCE, RESAMPLES, drawn
@@ -39,12 +40,23 @@ def measure(
         raise BadInput("an attack's score is no number; is the model's loss finite?")
     levels_L, level_K = np.unique(scores_K, return_inverse=True)
     rng = np.random.default_rng([seed, n, m])
-    counted = lambda level_K, draws_RK: np.stack([np.bincount(level_K, d_K, len(levels_L)) for d_K in draws_RK])
+    counted = functools.partial(at_levels, len(levels_L))
     once = np.ones((1, n), np.int64), np.ones((1, m), np.int64)
     many = drawn(rng, n, RESAMPLES), drawn(rng, m, RESAMPLES)
     pairs = [(counted(level_K[:n], a), counted(level_K[n:], b)) for a, b in (once, many)]
     tprs = {rate: rated(*(tpr(*pair, rate) for pair in pairs)) if m * rate >= 1 else None for rate in at}
     return Roc(n, m, rated(*(auc(*pair) for pair in pairs)), tprs)
+
+
+def at_levels(
+    n_levels: int, level_K: Int64[np.ndarray, " K"], draws_RK: Int64[np.ndarray, "R K"]
+) -> Float64[np.ndarray, "R L"]:
+    """How many drawn scores stand at each level."""
+    order_K = np.argsort(level_K, kind="stable")
+    here_J, first_J = np.unique(level_K[order_K], return_index=True)
+    found_RL = np.zeros((len(draws_RK), n_levels))
+    found_RL[:, here_J] = np.add.reduceat(draws_RK[:, order_K], first_J, axis=1)
+    return found_RL
 
 
 def rated(value_1: Float64[np.ndarray, "1"], values_R: Float64[np.ndarray, " R"]) -> Rate:
