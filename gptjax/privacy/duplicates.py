@@ -7,6 +7,7 @@ from gptjax.config import BadInput
 
 N_WORDS = 5  # of a run
 N_HASHES = 128  # an estimate of similarity is off by 0.04 or so
+MARGIN = 0.15  # the index misses many that are only as similar as it is told, so it is told less
 AT_ONCE = 4096  # runs hashed at a time: bounds memory at 2 MiB
 
 
@@ -27,7 +28,7 @@ class Seen:
         if not 0 < threshold <= 1:
             raise BadInput(f"--similar={threshold}: must be above 0 and at most 1; 0.8 is usual")
         self.threshold, self.empty = threshold, MinHash(N_HASHES)
-        self.near: Any = MinHashLSH(min(threshold, 0.99), N_HASHES)
+        self.near: Any = MinHashLSH(max(0.1, threshold - MARGIN), N_HASHES)
         self.kept: dict[str, Any] = {}
 
     def duplicate(self, name: str, text: str) -> Duplicate | None:

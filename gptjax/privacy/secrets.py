@@ -2,11 +2,13 @@
 
 import re
 from collections.abc import Iterator
+from typing import Any
 
 from gptjax.config import BadInput
 from gptjax.privacy.findings import Finding
 
 LEFT_OUT = {"IPPublicDetector"}  # addresses are personal.py's
+DASHES = "-----"
 PRIVATE_KEY = "Private Key"  # of which a plugin finds the first line alone
 END_OF_KEY = re.compile(r"-----END [A-Z0-9 ]*PRIVATE KEY( BLOCK)?-----")
 
@@ -15,6 +17,7 @@ def find(text: str) -> list[Finding]:
     """Raises BadInput without the extra [audit]."""
     try:
         from detect_secrets.filters import heuristic
+        from detect_secrets.plugins.base import RegexBasedDetector
         from detect_secrets.settings import default_settings, get_plugins
     except ImportError as error:
         raise BadInput("looking for secrets needs detect-secrets; pip install 'gptjax[audit]'") from error
@@ -33,17 +36,24 @@ def find(text: str) -> list[Finding]:
                 for secret in plugin.analyze_line("", line.rstrip("\r\n"), 0):
                     value = secret.secret_value or ""
                     if value and not any(of(value) for of in harmless) and not heuristic.is_indirect_reference(line):
-                        found += places(text, line, at, secret.type, value)
+                        whole = [value] if not isinstance(plugin, RegexBasedDetector) else matched(plugin, line, value)
+                        found += places(text, line, at, secret.type, whole)
             at += len(line)
     return found
 
 
-def places(text: str, line: str, at: int, kind: str, value: str) -> Iterator[Finding]:
-    """Every place of a value in its line; a private key goes on to its end."""
+def matched(plugin: Any, line: str, value: str) -> list[str]:
+    """All that a pattern matched: its value may be a group, as the `ghp` of a GitHub token."""
+    return [match[0] for regex in plugin.denylist for match in regex.finditer(line) if value in match[0]]
+
+
+def places(text: str, line: str, at: int, kind: str, values: list[str]) -> Iterator[Finding]:
+    """Every place of a value in its line; a private key is whole, from its dashes to its end."""
     name = kind.upper().replace(" ", "_")
-    for match in re.finditer(re.escape(value), line):
+    for match in (match for value in values for match in re.finditer(re.escape(value), line)):
         start, stop = at + match.start(), at + match.end()
         if kind == PRIVATE_KEY:
+            start -= len(DASHES) if text.endswith(DASHES, at, start) else 0
             end = END_OF_KEY.search(text, stop)
             stop = len(text) if end is None else end.end()
         yield Finding(name, start, stop)

@@ -23,14 +23,14 @@ KEY = "-----BEGIN RSA PRIVATE KEY-----\nMIIBOgIBAAJBAKj34GkxFhD9\n0vcNLYLInFEX6P
 SECRETS = {
     "AWS_ACCESS_KEY": "AKIAIOSFODNN7EXAMPLQ",
     "GITHUB_TOKEN": "ghp_aBcdEFghIJklMNopQRstUVwxYZ0123456789",
-    "BASIC_AUTH_CREDENTIALS": "s3cretpass",
+    "BASIC_AUTH_CREDENTIALS": "://user:s3cretpass@",
     "SECRET_KEYWORD": "hunter2horse",
     "PRIVATE_KEY": KEY,
 }
 LINES = {
     "AWS_ACCESS_KEY": "key = {}\n",
     "GITHUB_TOKEN": "token {}\n",
-    "BASIC_AUTH_CREDENTIALS": "see https://user:{}@host.example/x\n",
+    "BASIC_AUTH_CREDENTIALS": "see https{}host.example/x\n",
     "SECRET_KEYWORD": "password = '{}'\n",
     "PRIVATE_KEY": "{}\n",
 }
@@ -89,10 +89,10 @@ WORDS = [f"{a}{b}" for a in "bdfgklmn" for b in ("ata", "eno", "iru", "ola", "um
 
 
 def make_documents():
-    """Forty documents, and beside ten of them a copy with a word in fifty changed, and an exact one."""
+    """Forty documents, and beside ten of them a copy with a word in a hundred changed, and an exact one."""
     rng = random.Random(0)
     texts = [" ".join(rng.choice(WORDS) for _ in range(300)) for _ in range(40)]
-    near = [[rng.choice(WORDS) if at % 50 == 25 else word for at, word in enumerate(text.split())] for text in texts]
+    near = [[rng.choice(WORDS) if at % 100 == 25 else word for at, word in enumerate(text.split())] for text in texts]
     return texts, [" ".join(words) for words in near[:10]]
 
 
