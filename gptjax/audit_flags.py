@@ -15,7 +15,7 @@ OF_MODEL: list[Row] = [
     ("seed", int, 0, "S", "of what is drawn for the audit"),
 ]
 OF_CORPUS: list[Row] = [
-    ("clean", str, "duplicates,personal,secrets", "NAME,...", "what is left out, or replaced by its kind, in --to"),
+    ("find", str, "duplicates,personal,secrets", "NAME,...", "what is looked for, and left out or replaced in --to"),
     ("similar", float, 0.8, "X", "share of runs of five words from which on a document repeats another"),
     ("limit", int, 0, "N", "only the first N documents of each split; 0 = all"),
     ("to", str, None, "FOLDER", "write the corpus, for data.corpora=splits:FOLDER"),

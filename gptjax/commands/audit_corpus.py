@@ -18,7 +18,7 @@ from gptjax.data.split_files import Document
 from gptjax.privacy import canaries, findings, personal, secrets
 from gptjax.privacy.duplicates import Seen
 
-CLEANED = ("duplicates", "personal", "secrets")
+KINDS = ("duplicates", "personal", "secrets")
 FINDERS = {"personal": personal.find, "secrets": secrets.find}
 CANARIES = "canaries.json"
 
@@ -27,7 +27,7 @@ class Asked(NamedTuple):
     """The flags of an audit of a corpus, by their names."""
 
     corpus: str
-    clean: str
+    find: str
     similar: float
     limit: int
     strict: bool
@@ -44,7 +44,7 @@ class Asked(NamedTuple):
     @property
     def command(self) -> str:
         """What gives the same again; a seed is a secret, so that of canaries is left out."""
-        names = ("corpus", "clean", "similar", "limit", "to")
+        names = ("corpus", "find", "similar", "limit", "to")
         return shlex.join(
             ["gptjax", "audit", *(f"--{name}={getattr(self, name)}" for name in names if self.given(name))]
         )
@@ -59,7 +59,7 @@ def run(asked: Asked) -> int:
     corpus = corpora.open_corpus(asked.corpus)
     if asked.plant:
         return plant(asked, corpus)
-    if not personal.loaded():
+    if "personal" in asked.find.split(",") and not personal.loaded():
         print("loading presidio-analyzer, which takes some seconds", file=sys.stderr)
         personal.recognizers()
     with contextlib.ExitStack() as files:
@@ -84,8 +84,10 @@ def check(asked: Asked) -> None:
     for name, value in asked._asdict().items():
         if value == "":
             raise BadInput(f"--{name}: is empty; give at least one character")
-    if unknown := [name for name in asked.clean.split(",") if name not in CLEANED]:
-        raise BadInput(f"--clean={asked.clean}: no {unknown[0]!r}; it is some of {','.join(CLEANED)}")
+    if unknown := [name for name in asked.find.split(",") if name not in KINDS]:
+        raise BadInput(f"--find={asked.find}: no {unknown[0]!r}; it is some of {','.join(KINDS)}")
+    if not 0 < asked.similar <= 1:
+        raise BadInput(f"--similar={asked.similar}: must be above 0 and at most 1; 0.8 is usual")
     for name in ("limit", "plant", "row"):
         if not 0 <= getattr(asked, name) < 2**31:
             raise BadInput(f"--{name}={getattr(asked, name)}: must be at least 0")
@@ -127,10 +129,11 @@ class Scan:
     """What was found so far. Documents held out are held against those to train on too."""
 
     def __init__(self, asked: Asked, files: dict[str, TextIO | None]):
-        self.asked, self.files, self.seen = asked, files, Seen(asked.similar)
-        self.cleaned = asked.clean.split(",")
+        self.asked, self.files, kinds = asked, files, asked.find.split(",")
+        self.seen = Seen(asked.similar) if "duplicates" in kinds else None
+        self.finders = {name: find for name, find in FINDERS.items() if name in kinds}
         self.n_documents = self.n_characters = 0
-        self.found: dict[str, list[dict[str, Any]]] = {name: [] for name in CLEANED}
+        self.found: dict[str, list[dict[str, Any]]] = {name: [] for name in KINDS}
 
     @property
     def n_found(self) -> int:
@@ -148,25 +151,24 @@ class Scan:
 
     def document(self, split: str, document: Document) -> Document | None:
         """The document as it is written; None for one that is left out."""
-        repeated = self.seen.duplicate(f"{split}/{document.name}", document.text)
+        seen, here = self.seen, []
+        repeated = None if seen is None else seen.duplicate(f"{split}/{document.name}", document.text)
         if repeated is not None:
             self.found["duplicates"].append(repeated._asdict())
-        here: list[findings.Finding] = []
-        for name, find in FINDERS.items():
+        for name, find in self.finders.items():
             found = findings.settled(find(document.text))
-            here += found if name in self.cleaned else []
+            here += found
             for one in found:
                 place = {"split": split, "document": document.name, "offset": one.start, "kind": one.kind}
                 self.found[name].append({**place, "value": findings.masked(document.text, one)})
-        if repeated is not None and "duplicates" in self.cleaned:
-            return None
-        return document._replace(text=findings.replaced(document.text, here))
+        return None if repeated is not None else document._replace(text=findings.replaced(document.text, here))
 
     def report(self) -> dict[str, Any]:
         return {
             "command": self.asked.command,
             "documents": self.n_documents,
             "characters": self.n_characters,
+            "looked_for": self.asked.find.split(","),
             "similar": self.asked.similar,
             **self.found,
         }

@@ -112,7 +112,8 @@ def show_corpus(report: dict[str, Any]) -> None:
     """The report of a corpus: how many of each kind, and the first places of each."""
     print(f"{report['documents']:,} documents, {report['characters']:,} characters")
     kinds: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    for what in ("personal", "secrets"):
+    looked_for = [what for what in ("personal", "secrets") if what in report["looked_for"]]
+    for what in looked_for:
         for one in report[what]:
             kinds.setdefault((what, one["kind"]), []).append(one)
     rows = [
@@ -122,14 +123,16 @@ def show_corpus(report: dict[str, Any]) -> None:
     ]
     if rows:
         table("personal data and secrets", ("found", "kind", "n", "document", "offset", "value"), rows)
-    else:
-        print("personal data and secrets: none found")
+    elif looked_for:
+        print(f"{' and '.join(looked_for)}: none found")
     repeated = report["duplicates"]
-    print(f"duplicates: {len(repeated)} documents are at least {report['similar']:.0%} like one before them")
+    if "duplicates" in report["looked_for"]:
+        print(f"duplicates: {len(repeated)} documents are at least {report['similar']:.0%} like one before them")
     if repeated:
         shown = [(one["document"], one["of"], f"{one['similarity']:.2f}") for one in repeated[:MOST_PLACES]]
         table("duplicates", ("document", "repeats", "likeness"), shown)
-    print("Names of persons and places are not looked for, nor what has no form of its own; a number may be anything.")
+    if "personal" in looked_for:
+        print("Names of persons and places are not looked for; a number of the right form may be anything.")
     print(report["command"])
 
 

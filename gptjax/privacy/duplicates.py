@@ -25,8 +25,6 @@ class Seen:
             from datasketch import MinHash, MinHashLSH
         except ImportError as error:
             raise BadInput("looking for duplicates needs datasketch; pip install 'gptjax[audit]'") from error
-        if not 0 < threshold <= 1:
-            raise BadInput(f"--similar={threshold}: must be above 0 and at most 1; 0.8 is usual")
         self.threshold, self.empty = threshold, MinHash(N_HASHES)
         self.near: Any = MinHashLSH(max(0.1, threshold - MARGIN), N_HASHES)
         self.kept: dict[str, Any] = {}

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float64
-from scipy import stats
+from scipy import special
 
 from gptjax.evaluation import scores
 from gptjax.evaluation.scores import CONFIDENCE
@@ -88,8 +88,10 @@ def share(right_N: Bool[np.ndarray, " N"]) -> dict[str, Any] | None:
     """With the interval of Clopper and Pearson (1934), which holds also where all are right."""
     if not len(right_N):
         return None
-    found = stats.binomtest(int(right_N.sum()), len(right_N)).proportion_ci(CONFIDENCE, method="exact")
-    return {"value": float(right_N.mean()), "n": len(right_N), "interval": [float(found.low), float(found.high)]}
+    n, right, tail = len(right_N), int(right_N.sum()), (1 - CONFIDENCE) / 2
+    low = float(special.betaincinv(right, n - right + 1, tail)) if right else 0.0
+    high = float(special.betaincinv(right + 1, n - right, 1 - tail)) if right < n else 1.0
+    return {"value": float(right_N.mean()), "n": n, "interval": [low, high]}
 
 
 def mean(values_N: Float64[np.ndarray, " N"], seed: int) -> dict[str, Any] | None:

@@ -15,10 +15,10 @@ from gptjax.data.split_files import Document
 from gptjax.privacy import canaries, exposure
 from tests.commands.test_train import on_one_device
 
-PLANT = ["audit", "--corpus=synthetic", "--limit=3", "--plant=24", "--row=64", "--secret_seed=a"]
-LEARN = {"model__n_layers": 1, "model__d_model": 64, "model__n_heads": 4, "model__d_hidden": 256, "batch_tokens": 2048}
+PLANT = ["audit", "--corpus=synthetic", "--limit=1", "--plant=24", "--row=64", "--secret_seed=a"]
+LEARN = {"model__n_layers": 1, "model__d_model": 64, "model__n_heads": 4, "model__d_hidden": 128, "batch_tokens": 1024}
 QUICKLY = {"optim__name": "muon", "optim__peak_lr": 2e-2, "optim__schedule": "linear", "sample_tokens": 0}
-SELDOM = {"n_steps": 250, "eval_every": 0, "save_every": 0, "log_every": 50}
+SELDOM = {"n_steps": 200, "eval_every": 0, "save_every": 0, "log_every": 50}
 
 
 @pytest.fixture(scope="module")
@@ -111,11 +111,11 @@ def test_a_corpus_is_scanned_and_written_without_what_was_found(dirty, capsys):
     assert [document.name for document in split_files.documents(clean, "valid")] == ["v1"]
 
 
-def test_only_what_is_asked_is_cleaned_and_strict_refuses(dirty, capsys):
+def test_only_what_is_asked_is_looked_for_and_strict_refuses(dirty, capsys):
     folder, texts = dirty
-    flags = [f"--corpus=splits:{folder}", f"--to={folder}/clean", "--clean=duplicates", "--strict"]
+    flags = [f"--corpus=splits:{folder}", f"--to={folder}/clean", "--find=duplicates", "--strict"]
     assert cli.main(["audit", *flags]) == 2
-    assert "4 findings" in capsys.readouterr().err
+    assert "2 findings" in capsys.readouterr().err
     kept = [document.text for document in split_files.documents(open_corpus(f"splits:{folder}/clean"), "train")]
     assert texts[3] in kept and len(kept) == 7
 

@@ -47,6 +47,13 @@ def test_the_fit_finds_a_known_density_again(shape):
         assert exposure.by_fit(nats, others_N, 30.0) == pytest.approx(-math.log2(quantile), abs=0.35)
 
 
+@pytest.mark.parametrize("nats", [-30.0, -20.0, -16.0])
+def test_the_fit_is_scipys(nats):
+    others_N = -stats.skewnorm(2.0, loc=20, scale=3).rvs(300, random_state=1)
+    known = stats.skewnorm(*stats.skewnorm.fit(-others_N, method="MM"))
+    assert exposure.by_fit(nats, others_N, 30.0) == pytest.approx(-known.logcdf(-nats) / math.log(2), abs=1e-6)
+
+
 def test_the_fit_never_says_more_than_all_bits():
     others_N = np.random.default_rng(0).normal(-20, 1, size=200)
     assert exposure.by_fit(0.0, others_N, 23.25) == 23.25

@@ -2,9 +2,6 @@
 
 import random
 
-import pytest
-
-from gptjax.config import BadInput
 from gptjax.privacy import findings, personal, secrets
 from gptjax.privacy.duplicates import Seen, runs_of
 from gptjax.privacy.findings import Finding
@@ -124,9 +121,3 @@ def test_a_short_text_repeats_only_itself():
     seen = Seen(0.8)
     assert seen.duplicate("a", "Yes, I do.") is None and seen.duplicate("b", "No, I do.") is None
     assert seen.duplicate("c", "yes I do") is not None
-
-
-@pytest.mark.parametrize("threshold", [0.0, 1.5])
-def test_a_threshold_that_is_none_is_refused(threshold):
-    with pytest.raises(BadInput, match="--similar="):
-        Seen(threshold)
