@@ -13,6 +13,8 @@ from jax.sharding import Mesh
 from gptjax.commands import audit_text
 from gptjax.commands.evaluate import mesh_for, telling, write
 from gptjax.config import BadInput
+from gptjax.data.documents import whole
+from gptjax.data.split_files import joined
 from gptjax.data.text_files import TextFiles
 from gptjax.generation import decode
 from gptjax.privacy import canaries, extraction, membership, memorised, report
@@ -99,15 +101,12 @@ def check(asked: Asked) -> None:
 def read(flag: str, pattern: str | None) -> list[str]:
     """The texts that a pattern names: a document each, as `text:GLOB` has them."""
     try:
-        sources = TextFiles(f"text:{pattern}", pattern or "", None).sources()
-        texts = [one.open().read().decode() for one in sources]
-    except UnicodeDecodeError as error:
-        raise BadInput(f"--{flag}={pattern}: not UTF-8 at byte {error.start}; save it as UTF-8") from error
+        texts = [one.text for one in joined(whole(TextFiles(f"text:{pattern}", pattern or "", None).sources()))]
     except BadInput as error:
         raise BadInput(f"--{flag}: {str(error).removeprefix('data.corpora: ')}") from error
-    if not (kept := [text for text in texts if text]):
+    if not texts:
         raise BadInput(f"--{flag}={pattern}: holds no text")
-    return kept
+    return texts
 
 
 def same_tokens(folder: str, reference: str) -> None:

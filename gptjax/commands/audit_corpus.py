@@ -15,11 +15,11 @@ from gptjax.data import corpora, split_files
 from gptjax.data.documents import Corpus
 from gptjax.data.shards import progress_line
 from gptjax.data.split_files import Document
-from gptjax.privacy import canaries, findings, personal, secrets
+from gptjax.privacy import canaries, credentials, findings, personal
 from gptjax.privacy.duplicates import Seen
 
 KINDS = ("duplicates", "personal", "secrets")
-FINDERS = {"personal": personal.find, "secrets": secrets.find}
+FINDERS = {"personal": personal.find, "secrets": credentials.find}
 CANARIES = "canaries.json"
 
 

@@ -46,8 +46,12 @@ def sources(file: pathlib.Path) -> Iterator[Source]:
 
 def documents(corpus: Corpus, split: str) -> Iterator[Document]:
     """The documents of a split, each whole."""
+    return joined(corpus.documents(split))
+
+
+def joined(pieces: Iterable[Piece]) -> Iterator[Document]:
     name, parts = "", []
-    for piece in corpus.documents(split):
+    for piece in pieces:
         if piece.first and parts:
             yield Document(name, "".join(parts))
             parts = []

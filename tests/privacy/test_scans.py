@@ -2,7 +2,7 @@
 
 import random
 
-from gptjax.privacy import findings, personal, secrets
+from gptjax.privacy import credentials, findings, personal
 from gptjax.privacy.duplicates import Seen, runs_of
 from gptjax.privacy.findings import Finding
 
@@ -55,17 +55,17 @@ def test_planted_personal_data_is_found_at_its_place():
 
 def test_planted_secrets_are_found_at_their_places():
     text, places = fold(SECRETS, LINES)
-    found = findings.settled(secrets.find(text))
+    found = findings.settled(credentials.find(text))
     assert {one.kind: (one.start, one.stop) for one in found} == places and len(found) == len(places)
 
 
 def test_prose_and_code_have_none():
-    assert personal.find(PROSE) == secrets.find(PROSE) == []
+    assert personal.find(PROSE) == credentials.find(PROSE) == []
 
 
 def test_what_is_written_holds_no_value_and_all_the_rest():
     text, _ = fold({**PERSONAL, **SECRETS}, dict.fromkeys(PERSONAL, "Write to {} please.\n") | LINES)
-    kept = findings.replaced(text, [*personal.find(text), *secrets.find(text)])
+    kept = findings.replaced(text, [*personal.find(text), *credentials.find(text)])
     assert not any(value in kept for value in [*PERSONAL.values(), *SECRETS.values()])
     assert "MIIBOgIBAAJBAKj34GkxFhD9" not in kept  # a key's body goes with its first line
     assert kept.count(PROSE) == 1 + len(PERSONAL) + len(SECRETS) and "Write to <CREDIT_CARD> please." in kept
