@@ -18,8 +18,8 @@ from gptjax.privacy import canaries
 TEXTS = [Document(f"text/{at}", f"The text number {at} is about nothing in particular.\n" * 3) for at in range(20)]
 
 
-def make(n=40, **given):
-    return canaries.make(n, **({"corpus": "synthetic", "seed": "a"} | given))
+def make(n=40, seed: str | None = "a", **given):
+    return canaries.make(n, corpus="synthetic", seed=seed, **given)
 
 
 def test_a_seed_draws_the_same_and_another_others():
@@ -117,7 +117,7 @@ def test_a_corpus_of_splits_is_what_was_written(tmp_path):
 )
 def test_what_cannot_be_planted_is_refused(given, says):
     with pytest.raises(BadInput) as error:
-        make(**({"n": 4} | given))
+        make(**{"n": 4, **given})
     assert says in str(error.value)
 
 
