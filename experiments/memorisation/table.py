@@ -52,6 +52,7 @@ def draw(reports: list[dict[str, Any]], picture: str) -> None:
     axes[1].set(ylabel="share extracted", title="written out in eight samples", ylim=(-0.03, 1.03))
     for axis in axes:
         axis.set_xscale("log", base=2)
+        axis.set_xticks(*[[group["repeats"] for group in reports[0]["groups"]]] * 2)
         axis.set(xlabel="copies in the corpus")
         axis.spines[["top", "right"]].set_visible(False)
     axes[0].legend(frameon=False)
