@@ -27,7 +27,7 @@ OF_CORPUS: list[Row] = [
     ("row", int, 0, "BYTES", "of --plant: fill each document up to a row of a model with this context; 0 = off"),
     ("secret_seed", str, None, "TEXT", "of --plant: draws the same canaries again; default: from the system"),
 ]
-of_model, of_corpus = ([row[0] for row in rows] for rows in (OF_MODEL, OF_CORPUS))
+of_model, of_corpus = [row[0] for row in OF_MODEL], [*(row[0] for row in OF_CORPUS), "strict"]
 
 
 def add_to(audit: argparse.ArgumentParser) -> None:

@@ -13,7 +13,7 @@ from gptjax.data import split_files
 from gptjax.data.corpora import open_corpus
 from gptjax.data.split_files import Document
 from gptjax.privacy import canaries, exposure
-from tests.commands.test_train import on_one_device
+from tests.commands.test_train import lines, on_one_device
 
 PLANT = ["audit", "--corpus=synthetic", "--limit=1", "--plant=24", "--row=64", "--secret_seed=a"]
 LEARN = {"model__n_layers": 1, "model__d_model": 64, "model__n_heads": 4, "model__d_hidden": 128, "batch_tokens": 1024}
@@ -31,8 +31,8 @@ def folder(tmp_path_factory, command):
     return folder
 
 
-def audited(folder, *flags):
-    assert on_one_device(["audit", f"--from={folder}/run", f"--json={folder}/found.json", *flags]) == 0
+def audited(folder, *flags, name="run"):
+    assert on_one_device(["audit", f"--from={folder}/{name}", f"--json={folder}/found.json", *flags]) == 0
     return json.loads((folder / "found.json").read_text())
 
 
@@ -48,6 +48,20 @@ def test_what_was_planted_is_extracted_from_a_model_that_learned_it(folder, caps
     assert {one["attack"]: one["auc"]["value"] for one in found["attacks"]}["loss"] > 0.95
     shown = capsys.readouterr().out
     assert f"canaries: {planted} of 24 were planted; 23.3 bits each" in shown and found["command"] in shown
+
+
+@pytest.mark.prove
+def test_from_a_private_model_of_the_same_size_nothing_is_learned(folder, command):
+    """What the audit refutes is below what the accountant allows."""
+    keys = LEARN | SELDOM | {"data__corpora": f"splits:{folder}/planted", "sample_tokens": 0, "log_every": 1}
+    keys |= {"optim__name": "adamw", "optim__peak_lr": 2e-3, "optim__clip_norm": 0, "optim__weight_decay": 0}
+    keys |= {"privacy__clip_norm": 1, "privacy__epsilon": 8, "privacy__delta": 1e-5, "privacy__max_batch": 32}
+    assert on_one_device(command(folder / "private", **keys)) == 0
+    found = audited(folder, f"--canaries={folder}/planted/canaries.json", "--others=63", name="private")
+    (group,) = found["canaries"]["groups"]
+    low, high = group["exposure"]["interval"]
+    assert low < exposure.chance(63) < high and group["extracted"]["value"] == 0
+    assert group["epsilon"]["epsilon"] < max(lines(folder / "private", "privacy/epsilon").values()) <= 8
 
 
 def test_texts_that_it_read_are_told_from_others_as_the_plain_model_tells_them(folder):
