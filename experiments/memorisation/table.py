@@ -1,6 +1,6 @@
-"""The table and the picture of README.md: python -m experiments.memorisation.table runs/repeated.json runs/deduplicated.json
+"""The table and the picture of README.md, from what two audits wrote; the picture needs the [plots] extra.
 
-The picture needs the [plots] extra.
+python -m experiments.memorisation.table runs/repeated.json runs/deduplicated.json
 """
 
 import json
