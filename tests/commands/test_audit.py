@@ -18,7 +18,7 @@ from tests.commands.test_train import lines, on_one_device
 PLANT = ["audit", "--corpus=synthetic", "--limit=1", "--plant=24", "--row=64", "--secret_seed=a"]
 LEARN = {"model__n_layers": 1, "model__d_model": 64, "model__n_heads": 4, "model__d_hidden": 128, "batch_tokens": 1024}
 QUICKLY = {"optim__name": "muon", "optim__peak_lr": 2e-2, "optim__schedule": "linear", "sample_tokens": 0}
-SELDOM = {"n_steps": 200, "eval_every": 0, "save_every": 0, "log_every": 50}
+SELDOM = {"n_steps": 160, "eval_every": 0, "save_every": 0, "log_every": 50}
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,7 @@ def audited(folder, *flags, name="run"):
 
 
 def test_what_was_planted_is_extracted_from_a_model_that_learned_it(folder, capsys):
-    found = audited(folder, f"--canaries={folder}/planted/canaries.json", "--others=63", "--samples=2")
+    found = audited(folder, f"--canaries={folder}/planted/canaries.json", "--others=63", "--samples=1")
     (group,), left_out = found["canaries"]["groups"], found["canaries"]["left_out"]
     planted = sum(canary.planted for canary in canaries.read(f"{folder}/planted/canaries.json").canaries)
     assert (group["planted"], group["left_out"]) == (planted, 24 - planted)
