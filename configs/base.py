@@ -62,7 +62,7 @@ def get_config() -> ConfigDict:
     c.tokenizer.path = ""  # of a gpt2 or sentencepiece tokenizer; of bpe and characters, RUN/tokenizer of another run
 
     c.data = ConfigDict()
-    c.data.corpora = ("python",)  # python | tfds:NAME | text:GLOB | synthetic | dialogs:GLOB | preferences:GLOB
+    c.data.corpora = ("python",)  # python | synthetic | tfds:NAME | splits:DIR | text:, dialogs: or preferences:GLOB
     c.data.weights = (1.0,)  # share of each corpus; several make a mixture
     c.data.mask_documents = True  # no token attends across a document's start
     c.data.chat_template = ""  # Jinja file that writes dialogs; empty = lines `User: ...` and `Assistant: ...`

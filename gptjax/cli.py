@@ -16,7 +16,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import NoReturn
 
-from gptjax import config
+from gptjax import audit_flags, config
 from gptjax.config import BadInput
 from gptjax.flags import config_overrides, make_parser, one_line
 from gptjax.runs.clock import Clock, process_start
@@ -136,6 +136,23 @@ def run_evaluate(flags: argparse.Namespace, overrides: list[str]) -> int:
     return evaluate.run(evaluate.Asked(**{name: getattr(flags, name) for name in evaluate.Asked._fields}))
 
 
+def run_audit(flags: argparse.Namespace, overrides: list[str]) -> int:
+    if (flags.folder is None) == (flags.corpus is None):
+        raise BadInput("audit: name a model, --from=DIR, or a corpus, --corpus=NAME; one of the two")
+    of_other = audit_flags.of_corpus if flags.corpus is None else audit_flags.of_model
+    if wrong := [name for name in of_other if getattr(flags, name) != flags.parser.get_default(name)]:
+        raise BadInput(f"--{wrong[0]}: is for {'--corpus' if flags.corpus is None else '--from'}; leave it out")
+    given = lambda fields: {name: getattr(flags, name) for name in fields}
+    if flags.corpus is not None:
+        from gptjax.commands import audit_corpus
+
+        return audit_corpus.run(audit_corpus.Asked(**given(audit_corpus.Asked._fields)))
+    start_jax()
+    from gptjax.commands import audit
+
+    return audit.run(audit.Asked(**given(audit.Asked._fields)))
+
+
 def run_import_hf(flags: argparse.Namespace, overrides: list[str]) -> int:
     start_jax()
     from gptjax.commands import import_hf
@@ -205,6 +222,7 @@ COMMANDS = {
     "chat": run_chat,
     "serve": run_serve,
     "evaluate": run_evaluate,
+    "audit": run_audit,
     "import-hf": run_import_hf,
     "export-hf": run_export_hf,
     "analyze": run_analyze,

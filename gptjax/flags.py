@@ -5,7 +5,7 @@ import difflib
 import re
 from typing import NoReturn
 
-from gptjax import config
+from gptjax import audit_flags, config
 from gptjax.config import BadInput
 
 
@@ -78,6 +78,9 @@ def make_parser() -> argparse.ArgumentParser:
     add_chat(commands)
     add_serve(commands)
     add_evaluate(commands)
+    audit_flags.add_to(
+        add(commands, "audit", "what a model keeps of its training text, or what a corpus had better not hold")
+    )
 
     bring = add(commands, "import-hf", "make a run of a Hugging Face model folder")
     bring.add_argument(

@@ -1,7 +1,8 @@
 """Text in: the corpora that a config can name.
 
-`python`, `synthetic`, `tfds:NAME[/CONFIG][:FIELD]` (TensorFlow Datasets, read without TensorFlow) and
-`text:GLOB[:FIELD]` (text_files.py). Each gives its documents as `Piece`s, one at a time.
+`python`, `synthetic`, `tfds:NAME[/CONFIG][:FIELD]` (TensorFlow Datasets, read without TensorFlow),
+`text:GLOB[:FIELD]` (text_files.py) and `splits:FOLDER` (split_files.py). Each gives its documents as `Piece`s, one at
+a time.
 """
 
 import bisect
@@ -21,6 +22,7 @@ from typing import Any
 
 from gptjax.config import BadInput
 from gptjax.data.documents import Corpus, Piece, Source, divided, whole
+from gptjax.data.split_files import SplitFiles
 from gptjax.data.text_files import TextFiles
 
 KINDS = (
@@ -28,6 +30,7 @@ KINDS = (
     "synthetic",
     "tfds:NAME[/CONFIG][:FIELD]",
     "text:GLOB[:FIELD]",
+    "splits:FOLDER",
     "dialogs:GLOB",
     "preferences:GLOB",
 )  # the last two: dialogs.py, preferences.py
@@ -41,6 +44,8 @@ def open_corpus(spec: str, cache: pathlib.Path | None = None) -> Corpus:
     kind, _, rest = spec.partition(":")
     if kind == "text" and rest:
         return TextFiles(spec, rest, cache)
+    if kind == "splits" and rest:
+        return SplitFiles(spec, rest, cache)
     if kind == "tfds" and rest:
         return Tfds(spec, cache)
     if spec == "python":

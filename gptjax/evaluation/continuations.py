@@ -13,7 +13,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 from jax.sharding import Mesh
-from jaxtyping import Bool, Float64
+from jaxtyping import Bool, Float32, Float64
 
 from gptjax import mesh
 from gptjax.config import BadInput, ModelConfig
@@ -61,21 +61,42 @@ def score(
     is longer than the model's context.
     """
     rows = [as_row(number, pair, cfg.context) for number, pair in enumerate(pairs)]
-    nats_N, greedy_N, done = np.zeros(len(rows), np.float64), np.zeros(len(rows), np.bool_), 0
+    nats_N, greedy_N = np.zeros(len(rows), np.float64), np.zeros(len(rows), np.bool_)
+    for row, nats_T, hits_T in followed(params, cfg, rows, on, tell):
+        nats_N[row.number], greedy_N[row.number] = np.sum(nats_T, dtype=np.float64), np.all(hits_T)
+    return Scored(nats_N, greedy_N, np.array([row.cut for row in rows], np.bool_))
+
+
+def token_nats(
+    params: dict,
+    cfg: ModelConfig,
+    pairs: Sequence[Pair],
+    *,
+    on: Mesh | None = None,
+    tell: Callable[[int], None] | None = None,
+) -> list[Float32[np.ndarray, " T"]]:
+    """The same token by token: of each pair the log-probability of every token of its continuation."""
+    rows = [as_row(number, pair, cfg.context) for number, pair in enumerate(pairs)]
+    found = {row.number: nats_T for row, nats_T, _ in followed(params, cfg, rows, on, tell)}
+    return [found[row.number] for row in rows]
+
+
+def followed(
+    params: dict, cfg: ModelConfig, rows: Sequence[Row], on: Mesh | None, tell: Callable[[int], None] | None
+) -> Iterator[tuple[Row, Float32[np.ndarray, " T"], Bool[np.ndarray, " T"]]]:
+    """Each row, in some order, with the nats and the hits of its tokens."""
     ways = 1 if on is None else mesh.size(on, "replica") * mesh.size(on, "data")
-    caches = None
+    caches, done = None, 0
     for length, parts in dealt(rows, ways):
         caches = read_all(params, caches, parts, length, cfg, on) if length else None
         for width, shares in rounds(parts, length):
             nats_RT, hits_RT = follow_all(params, caches, parts, shares, (length, width), cfg, on)
             for at, row in shares.items():
                 n = len(row.targets)
-                nats_N[row.number] = np.sum(nats_RT[at, :n], dtype=np.float64)
-                greedy_N[row.number] = np.all(hits_RT[at, :n])
+                yield row, nats_RT[at, :n], hits_RT[at, :n]
             done += len(shares)
             if tell is not None:
                 tell(done)
-    return Scored(nats_N, greedy_N, np.array([row.cut for row in rows], np.bool_))
 
 
 def as_row(number: int, pair: Pair, most: int) -> Row:

@@ -1,1 +1,1 @@
-"""Accounting of differential privacy, and the secret it rests on."""
+"""What private training costs and the secret it rests on; what a model keeps of its text, and what none should learn."""

@@ -14,10 +14,10 @@ from jax._src import compiler
 
 from gptjax import cli
 from tests.commands.test_train import TINY, on_one_device
-from tests.reliability import catalogue, catalogue_analysis, catalogue_files
+from tests.reliability import catalogue, catalogue_analysis, catalogue_audit, catalogue_files
 from tests.reliability.catalogue import Case, Link
 
-CASES = [*catalogue.CASES, *catalogue_files.CASES, *catalogue_analysis.CASES]
+CASES = [*catalogue.CASES, *catalogue_files.CASES, *catalogue_analysis.CASES, *catalogue_audit.CASES]
 IN_A_PROCESS = {  # of the above, those that also run as a user would run them
     "n_steps=0", "model.vocab_size=100", "a workdir that is no UTF-8",
     "a config that exits", "a text with a NUL", "a run whose record is cut", "a launch without a port",
