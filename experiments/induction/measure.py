@@ -127,7 +127,8 @@ def draw(runs: dict[str, list[Seen]]) -> None:
         (right, "nats by position, early (dark) to late", "position"),
     ):
         axes.set(title=title, xlabel=below, ylim=(0, None))
-    left.legend(), middle.legend()
+    for axes in (left, middle):
+        axes.legend()
     figure.savefig(OUT)
 
 

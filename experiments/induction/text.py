@@ -26,7 +26,7 @@ def twice(rng: np.random.Generator, length: int) -> str:
 def document(rng: np.random.Generator) -> str:
     found = ""
     while len(found) < LENGTH:
-        found += twice(rng, rng.integers(RUNS[0], RUNS[1] + 1))
+        found += twice(rng, int(rng.integers(RUNS[0], RUNS[1] + 1)))
     return found[:LENGTH]
 
 
