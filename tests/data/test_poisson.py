@@ -1,5 +1,6 @@
 """Who is in a private batch: each example with the same probability, whoever else is."""
 
+import jax
 import numpy as np
 import pytest
 
@@ -9,6 +10,11 @@ from gptjax.data.poisson import PoissonBatches, Windows
 from tests.data.test_batches import store_of
 
 KEY = bytes(range(32))
+
+
+def assert_rows_of(part, whole, rows):
+    """Every array of a batch is that of some rows of another."""
+    jax.tree.map(lambda mine, of_all: np.testing.assert_array_equal(mine, of_all[rows]), part, whole)
 
 
 @pytest.fixture(scope="module")
@@ -41,14 +47,12 @@ def test_a_batch_holds_the_windows_that_were_drawn_and_empty_rows(examples):
     batch, drawn = found(3), found.drawn(3)
     expected = examples.rows(drawn)
     assert 0 < len(drawn) < 30 and batch.inputs_BT.shape == (30, 8)
-    for whole, part in zip(batch, expected, strict=True):
-        np.testing.assert_array_equal(whole[: len(drawn)], part)
+    assert_rows_of(expected, batch, np.arange(len(drawn)))
     assert batch.weights_BT[len(drawn) :].sum() == 0 and batch.inputs_BT[len(drawn) :].sum() == 0
     plain = batches.fixed(examples.store, batch_size=50, context=8, n_tokens=10**6, mask_documents=True, end_of_text=0)[
         0
     ]
-    for mine, of_all in zip(expected, plain, strict=True):
-        np.testing.assert_array_equal(mine, of_all[drawn])
+    assert_rows_of(expected, plain, drawn)
 
 
 def test_a_batch_is_a_function_of_the_key_and_the_step(examples):
@@ -62,8 +66,7 @@ def test_processes_read_their_rows_of_one_batch(examples):
     whole = PoissonBatches(examples, mean=10, most=30, key=KEY)(2)
     for rows in (range(0, 10), [1, 5, 29]):
         part = PoissonBatches(examples, mean=10, most=30, key=KEY, rows=rows)(2)
-        for mine, of_all in zip(part, whole, strict=True):
-            np.testing.assert_array_equal(mine, of_all[list(rows)])
+        assert_rows_of(part, whole, np.array(rows))
 
 
 def test_who_is_left_out_of_a_full_batch_is_anybody(examples):
