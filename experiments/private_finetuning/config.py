@@ -2,8 +2,9 @@
 
 gptjax train --config=experiments/private_finetuning/config.py --workdir=runs/private_8
 
-Starts from runs/private_base (README.md has its command). Hardware: 2 CPU cores. Wall time: README.md.
-Final loss: README.md.
+Starts from runs/private_base (README.md has its command).
+Hardware: 2 CPU cores. Wall time: 4 to 6 minutes beside other work.
+Final loss: 2.21 nats a byte at epsilon 8 (2.73 before, 1.90 without noise).
 """
 
 from ml_collections import ConfigDict

@@ -1,17 +1,20 @@
 """Who is in a private batch: each example with the same probability, whoever else is."""
 
-from collections.abc import Iterator
-
+import jax
 import numpy as np
 import pytest
 
 from gptjax.config import BadInput
 from gptjax.data import batches
-from gptjax.data.batches import Batch
 from gptjax.data.poisson import PoissonBatches, Windows
 from tests.data.test_batches import store_of
 
 KEY = bytes(range(32))
+
+
+def assert_rows_of(part, whole, rows):
+    """Every array of a batch is that of some rows of another."""
+    jax.tree.map(lambda mine, of_all: np.testing.assert_array_equal(mine, of_all[rows]), part, whole)
 
 
 @pytest.fixture(scope="module")
@@ -23,13 +26,6 @@ def examples(tmp_path_factory):
 def drawn_in(found, n_steps):
     """Whether each example was in each step: (S, N)."""
     return np.stack([np.isin(np.arange(found.examples.n_examples), found.drawn(at)) for at in range(n_steps)])
-
-
-def pairs(one: Batch, other: Batch) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """The same part of both."""
-    for mine, theirs in zip(one, other, strict=True):
-        assert mine is not None and theirs is not None
-        yield mine, theirs
 
 
 def test_each_example_comes_with_the_same_probability_independently(examples):
@@ -51,14 +47,12 @@ def test_a_batch_holds_the_windows_that_were_drawn_and_empty_rows(examples):
     batch, drawn = found(3), found.drawn(3)
     expected = examples.rows(drawn)
     assert 0 < len(drawn) < 30 and batch.inputs_BT.shape == (30, 8)
-    for whole, part in pairs(batch, expected):
-        np.testing.assert_array_equal(whole[: len(drawn)], part)
+    assert_rows_of(expected, batch, np.arange(len(drawn)))
     assert batch.weights_BT[len(drawn) :].sum() == 0 and batch.inputs_BT[len(drawn) :].sum() == 0
     plain = batches.fixed(examples.store, batch_size=50, context=8, n_tokens=10**6, mask_documents=True, end_of_text=0)[
         0
     ]
-    for mine, of_all in pairs(expected, plain):
-        np.testing.assert_array_equal(mine, of_all[drawn])
+    assert_rows_of(expected, plain, drawn)
 
 
 def test_a_batch_is_a_function_of_the_key_and_the_step(examples):
@@ -72,8 +66,7 @@ def test_processes_read_their_rows_of_one_batch(examples):
     whole = PoissonBatches(examples, mean=10, most=30, key=KEY)(2)
     for rows in (range(0, 10), [1, 5, 29]):
         part = PoissonBatches(examples, mean=10, most=30, key=KEY, rows=rows)(2)
-        for mine, of_all in pairs(part, whole):
-            np.testing.assert_array_equal(mine, of_all[list(rows)])
+        assert_rows_of(part, whole, np.array(rows))
 
 
 def test_who_is_left_out_of_a_full_batch_is_anybody(examples):

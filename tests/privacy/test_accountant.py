@@ -37,7 +37,8 @@ def test_epsilon_is_that_of_opacus_within_a_hundredth(noise, mean, n_steps):
     theirs = opacus.PRVAccountant()
     theirs.history = [(noise, mean / 10_000, n_steps)]
     ours = accountant.epsilon(Mechanism(noise, 10_000, mean, 10_000), n_steps, DELTA)
-    assert ours == pytest.approx(theirs.get_epsilon(DELTA), rel=0.01)
+    # Theirs is the upper end of an interval so wide, 0.01 if not told otherwise.
+    assert ours == pytest.approx(theirs.get_epsilon(DELTA, eps_error=2e-3), rel=0.01)
 
 
 def test_fewer_rows_than_may_come_cost_more():
