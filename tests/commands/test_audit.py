@@ -51,7 +51,7 @@ def test_what_was_planted_is_extracted_from_a_model_that_learned_it(folder, caps
 
 
 def assert_chance(found):
-    """Within four standard errors, which chance leaves one time in 10,000: by chance exposure has a deviation of 1.44."""
+    """Within four standard errors, which chance leaves one time in 10,000: its exposure has a deviation of 1.44."""
     assert abs(found["value"] - exposure.chance(63)) < 4 * 1.44 / np.sqrt(found["n"])
 
 
