@@ -26,6 +26,7 @@ def get_config() -> ConfigDict:
         n_heads=4,
         n_kv_heads=4,
         d_hidden=128,
+        position="rope",
     )
     c.batch_tokens = 32 * c.model.context
     c.data.corpora = ("text:runs/induction/text.jsonl",)

@@ -13,13 +13,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from experiments.induction.text import RUNS, twice
+from experiments.induction.text import RUN, run
 from gptjax.data.tokenizers import Tokenizer
 from gptjax.insight import ablation, heads
 from gptjax.training import checkpoint
 from gptjax.training.source import Source, open_run
 
-RUN, N_ROWS, OUT = RUNS[1], 64, pathlib.Path("experiments/induction/induction.svg")
+N_ROWS, OUT = 64, pathlib.Path("experiments/induction/induction.svg")
 HIGH = 0.5  # heads with a higher score are called by its name
 Head = tuple[int, int]  # layer, number
 
@@ -38,9 +38,9 @@ class Seen(NamedTuple):
 
 
 def rows(tokenizer: Tokenizer) -> Array:
-    """Runs that nobody was trained on: of 16 characters there are 62! / 46!."""
+    """Runs that nobody was trained on: there are 62! / 38! of them."""
     rng = np.random.default_rng(1)
-    return jnp.array([[tokenizer.end_of_text, *tokenizer.encode(twice(rng, RUN))] for _ in range(N_ROWS)], jnp.int32)
+    return jnp.array([[tokenizer.end_of_text, *tokenizer.encode(2 * run(rng))] for _ in range(N_ROWS)], jnp.int32)
 
 
 def without(source: Source, sets: list[list[Head]]) -> np.ndarray:
@@ -53,11 +53,11 @@ def without(source: Source, sets: list[list[Head]]) -> np.ndarray:
     return np.asarray(ablation.nats(source.params, rows(source.tokenizer), jnp.asarray(masks_MLN), cfg).mean(1))
 
 
-def seen(run: str) -> list[Seen]:
+def seen(workdir: str) -> list[Seen]:
     """Every kept checkpoint, in order."""
     found = []
-    for step in checkpoint.steps(f"{run}/checkpoints"):
-        source = open_run(f"{run}/checkpoints/{step}")
+    for step in checkpoint.steps(f"{workdir}/checkpoints"):
+        source = open_run(f"{workdir}/checkpoints/{step}")
         scores = heads.scores(source.params, rows(source.tokenizer), source.cfg.model)._asdict()
         found.append(Seen(step, without(source, [[]])[0], {name: np.asarray(x) for name, x in scores.items()}))
     return found
@@ -77,10 +77,10 @@ def by_step(found: list[Seen]) -> list[list[Any]]:
     return [[s.step, *(f"{loss:.2f}" for loss in s.losses), *map(highest, s.scores.values())] for s in found]
 
 
-def ablated(run: str, last: Seen) -> list[list[Any]]:
+def ablated(workdir: str, last: Seen) -> list[list[Any]]:
     """The last checkpoint without its induction heads and its previous-token heads, and without as many others of the
     same layer: every such set, and the worst of them."""
-    source, named, table = open_run(run), [], [["none", *(f"{loss:.2f}" for loss in last.losses)]]
+    source, named, table = open_run(workdir), [], [["none", *(f"{loss:.2f}" for loss in last.losses)]]
     places = [
         (layer, number) for layer in range(source.cfg.model.n_layers) for number in range(source.cfg.model.n_heads)
     ]
@@ -112,8 +112,8 @@ def draw(runs: dict[str, list[Seen]]) -> None:
     import matplotlib.pyplot as plt
 
     figure, (left, middle, right) = plt.subplots(1, 3, figsize=(12, 3.4), layout="constrained")
-    for (run, found), style in zip(runs.items(), ("-", ":"), strict=False):
-        steps, name = [s.step for s in found], pathlib.Path(run).name
+    for (workdir, found), style in zip(runs.items(), ("-", ":"), strict=False):
+        steps, name = [s.step for s in found], pathlib.Path(workdir).name
         for number, (time, colour) in enumerate((("first time", "tab:gray"), ("again", "tab:blue"))):
             left.plot(steps, [s.losses[number] for s in found], style, color=colour, label=f"{name}: {time}")
         for kind, colour in (("induction", "tab:red"), ("previous", "tab:green")):
@@ -127,18 +127,18 @@ def draw(runs: dict[str, list[Seen]]) -> None:
         (right, "nats by position, early (dark) to late", "position"),
     ):
         axes.set(title=title, xlabel=below, ylim=(0, None))
-    for axes in (left, middle):
-        axes.legend()
+    left.legend()
+    middle.legend()
     figure.savefig(OUT)
 
 
-def main(names_of_runs: list[str]) -> None:
-    runs = {run: seen(run) for run in names_of_runs}
-    for run, found in runs.items():
-        print(f"\n{run}\n")
+def main(workdirs: list[str]) -> None:
+    runs = {workdir: seen(workdir) for workdir in workdirs}
+    for workdir, found in runs.items():
+        print(f"\n{workdir}\n")
         show(["step", "first time", "again", "previous token", "duplicate token", "induction"], by_step(found))
         print()
-        show(["heads taken out", "first time", "again"], ablated(run, found[-1]))
+        show(["heads taken out", "first time", "again"], ablated(workdir, found[-1]))
     draw(runs)
 
 

@@ -1,8 +1,8 @@
 """Text in which only what came before helps: python -m experiments.induction.text runs/induction/text.jsonl
 
-Each document is one random run of characters after another, each said twice. A run has no character twice and a random
-length, so neither a character itself nor its position says what follows, only what followed it a moment ago. With the
-`end_of_text` that opens it a document fills a context of LENGTH + 1 exactly.
+Each document is made of pieces of one random run of characters, which has no character twice. Where in the run a piece
+begins, and how long it is, are random too: neither a character itself nor its position says what follows, only what
+followed it before. With the `end_of_text` that opens it a document fills a context of LENGTH + 1 exactly.
 """
 
 import json
@@ -13,20 +13,22 @@ import sys
 import numpy as np
 
 LENGTH = 64
-RUNS = 4, 16  # characters of the shortest run and of the longest
+RUN = 24  # characters
+PIECES = 4, 12  # characters of the shortest and of the longest
 CHARACTERS = np.array(list(string.ascii_letters + string.digits))
 N_DOCUMENTS = 50_000
 
 
-def twice(rng: np.random.Generator, length: int) -> str:
-    """One run and the same again."""
-    return "".join(np.tile(rng.permutation(CHARACTERS)[:length], 2))
+def run(rng: np.random.Generator) -> str:
+    return "".join(rng.permutation(CHARACTERS)[:RUN])
 
 
 def document(rng: np.random.Generator) -> str:
-    found = ""
+    """Pieces of one run, which goes round."""
+    characters, found = run(rng), ""
     while len(found) < LENGTH:
-        found += twice(rng, int(rng.integers(RUNS[0], RUNS[1] + 1)))
+        start, length = rng.integers(RUN), rng.integers(PIECES[0], PIECES[1] + 1)
+        found += (2 * characters)[start : start + length]
     return found[:LENGTH]
 
 

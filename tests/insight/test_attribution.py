@@ -3,10 +3,11 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from gptjax.insight import attribution, contrast
 from gptjax.model import gpt
-from tests.insight.asked import CLOSE, base_BT, question, source_BT
+from tests.insight.asked import CLOSE, CONFIGS, base_BT, question, source_BT
 from tests.model.small import forward, in_float64
 
 
@@ -20,6 +21,7 @@ def uncapped(logits, cfg):
     return cfg.logit_softcap * np.arctanh(logits / cfg.logit_softcap) if cfg.logit_softcap else logits
 
 
+@pytest.mark.parametrize("cfg", CONFIGS.values(), ids=CONFIGS)  # biases have terms of their own
 def test_terms_add_up_to_the_logits(cfg, params):
     right_BT, wrong_BT = source_BT, (source_BT + 7) % cfg.vocab_size
     with jax.enable_x64():
