@@ -57,7 +57,7 @@ def opened(cfg: Config, data: Prepared, drawn: Any, rows: list[int], key: str, b
         else:
             noise = accountant.noise_for(p.epsilon, step, cfg.n_steps, p.delta)
         step = step._replace(noise_multiplier=noise)
-    accountant.library(accountant.stats)
+    accountant.library()
     return Private(key, step, found)
 
 

@@ -12,12 +12,6 @@ from typing import Any, NamedTuple
 
 from gptjax.config import BadInput
 
-try:
-    from dp_accounting.pld import privacy_loss_distribution
-    from scipy import stats
-except ImportError:
-    privacy_loss_distribution = stats = None
-
 ROUGH = 2.0**-6  # the widest interval in which losses are told apart; every one rounds up, so no epsilon is too small
 PRECISION = 1e-3  # part of an epsilon by which it may be too large
 SPACING = 1.02  # between numbers of steps of which a line's epsilon is computed: it may be of 2 % more steps
@@ -38,19 +32,26 @@ class Mechanism(NamedTuple):
     @property
     def overflow(self) -> float:
         """The probability that a step draws more than it has rows."""
-        return float(library(stats).binom.sf(self.most, self.n_examples, self.rate))
+        from scipy import special  # which takes longer to load than all else that `train` needs of this file
+
+        return float(special.bdtrc(self.most, self.n_examples, self.rate))
 
 
-def library(found: Any) -> Any:
-    if found is None:
-        raise BadInput("privacy.clip_norm: epsilon is counted by dp-accounting; pip install 'gptjax[privacy]'")
-    return found
+def library() -> Any:
+    """dp-accounting, which only a private run loads: that takes a second."""
+    try:
+        from dp_accounting.pld import privacy_loss_distribution
+    except ImportError as error:
+        raise BadInput(
+            "privacy.clip_norm: epsilon is counted by dp-accounting; pip install 'gptjax[privacy]'"
+        ) from error
+    return privacy_loss_distribution
 
 
 @functools.lru_cache(16)
 def losses(step: Mechanism, interval: float) -> Any:
     """The distribution of the privacy loss of one step."""
-    return library(privacy_loss_distribution).from_truncated_subsampled_gaussian_mechanism(
+    return library().from_truncated_subsampled_gaussian_mechanism(
         step.n_examples,
         step.rate,
         step.most,
