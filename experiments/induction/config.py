@@ -4,7 +4,8 @@ python -m experiments.induction.text runs/induction/text.jsonl
 gptjax train --config=experiments/induction/config.py --workdir=runs/induction/two
 gptjax train --config=experiments/induction/config.py --workdir=runs/induction/one --config.model.n_layers=1
 
-Hardware: 2 CPU cores. Wall time: to be measured.
+Hardware: 2 CPU cores. Wall time: 2 minutes beside other work, 104 s of CPU time; one layer 71 s of CPU time.
+Final loss: 2.49 nats a character; one layer 3.87.
 """
 
 from ml_collections import ConfigDict
@@ -23,8 +24,8 @@ def get_config() -> ConfigDict:
         context=LENGTH + 1,  # a document and the token that opens it
         n_layers=2,
         d_model=128,
-        n_heads=4,
-        n_kv_heads=4,
+        n_heads=2,
+        n_kv_heads=2,
         d_hidden=128,
         position="rope",
     )
