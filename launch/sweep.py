@@ -27,7 +27,7 @@ Axes = Mapping[str, Sequence] | Sequence[Cell]
 NOT_NUMBERS = (
     "name", "note", "tags", "accumulate", "*_every", "keep_last", "sample_*", "stop_after_s", "stuck_after_s",
     "profile_steps", "mesh.*", "log.*", "data.cache", "model.attention", "model.remat", "model.saved",
-    "model.offloaded", "model.scan", "loss.n_chunks",
+    "model.offloaded", "model.scan", "loss.n_chunks", "privacy.method",
 )  # fmt: skip
 ROLLBACK = ("save_every", "keep_every")  # which do change the numbers where a spike goes back to a checkpoint
 LENGTH = "n_steps"  # which a sweep that promotes trials leaves out of their ids: one run, made longer
