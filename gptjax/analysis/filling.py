@@ -34,7 +34,7 @@ def ahead(logs: Sequence[str]) -> None:
     done = 0
     with open(told) as lines, progress_line("reading logs", True) as show:
         for line in lines:
-            done += int(line)
+            done += int(line) if line.strip().isdecimal() else 0  # a start-up file of Python's may say anything
             show(f"{done / 1e6:,.0f} of {sum(sizes.values()) / 1e6:,.0f} MB")
     for worker in workers:
         worker.wait()
@@ -46,7 +46,7 @@ def started(logs: Sequence[str], tell: int) -> subprocess.Popen:
         "POLARS_MAX_THREADS": "1",
         "PYTHONPATH": os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])]),
     }
-    command = [sys.executable, "-m", "gptjax.analysis.filling"]
+    command = [sys.executable, "-P", "-m", "gptjax.analysis.filling"]  # or it would import what lies in this folder
     worker = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=tell, stderr=subprocess.DEVNULL)
     assert worker.stdin is not None
     with contextlib.suppress(BrokenPipeError), worker.stdin as paths:  # one that has ended leaves its logs to others

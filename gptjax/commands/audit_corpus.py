@@ -13,10 +13,10 @@ from gptjax.commands import audit_text
 from gptjax.config import BadInput
 from gptjax.data import corpora, split_files
 from gptjax.data.documents import Corpus
-from gptjax.data.shards import progress_line
 from gptjax.data.split_files import Document
 from gptjax.privacy import canaries, credentials, findings, personal
 from gptjax.privacy.duplicates import Seen
+from gptjax.progress import progress_line
 
 KINDS = ("duplicates", "personal", "secrets")
 FINDERS = {"personal": personal.find, "secrets": credentials.find}

@@ -1,15 +1,16 @@
 """`gptjax inspect`: what a model does with one text, as a table and as a page."""
 
 import os
-import pathlib
 from typing import NamedTuple
 
 import numpy as np
 
+from gptjax.commands import analyze_files
 from gptjax.config import BadInput
 from gptjax.data.tokenizers import Tokenizer
 from gptjax.insight import look, report
 from gptjax.insight.look import Look, Patches
+from gptjax.progress import progress_line
 from gptjax.training import source
 
 TERMS = 8  # of the answer's logit that are printed
@@ -32,20 +33,21 @@ def run(asked: Asked) -> int:
     check(asked)
     given = source.open_run(asked.folder)
     tokenizer = given.tokenizer
-    found = look.look(
-        given.params,
-        encoded(tokenizer, asked.prompt),
-        given.cfg.model,
-        None if asked.corrupted is None else encoded(tokenizer, asked.corrupted),
-        None if asked.answer is None else single("--answer", asked.answer, tokenizer),
-        None if asked.instead is None else single("--instead", asked.instead, tokenizer),
-    )
+    with progress_line("looking inside", True) as tell:
+        found = look.look(
+            given.params,
+            encoded(tokenizer, asked.prompt),
+            given.cfg.model,
+            None if asked.corrupted is None else encoded(tokenizer, asked.corrupted),
+            None if asked.answer is None else single("--answer", asked.answer, tokenizer),
+            None if asked.instead is None else single("--instead", asked.instead, tokenizer),
+            tell=tell,
+        )
     print_text(found, tokenizer)
     print_answer(found, tokenizer)
     if asked.html is not None:
         page = report.html(found, given.run, lambda token: tokenizer.decode([token]))
-        written(asked.html, page)
-        print(f"wrote {asked.html} ({len(page) / 1e6:.1f} MB)")
+        analyze_files.put("html", asked.html, page.encode())
     return 0
 
 
@@ -73,13 +75,6 @@ def single(flag: str, text: str, tokenizer: Tokenizer) -> int:
         first = tokenizer.decode(tokens[:1])
         raise BadInput(f"{flag}={text!r}: is {len(tokens)} tokens, and an answer is one; the first is {first!r}")
     return tokens[0]
-
-
-def written(file: str, page: str) -> None:
-    try:
-        pathlib.Path(file).write_text(page, encoding="utf-8")
-    except OSError as error:
-        raise BadInput(f"--html={file}: cannot be written: {error.strerror}") from error
 
 
 def print_text(found: Look, tokenizer: Tokenizer) -> None:

@@ -1,5 +1,6 @@
 """All that `gptjax inspect` shows of one text, and of what patching from it into another does."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -49,12 +50,14 @@ def look(
     corrupted_T: np.ndarray | None = None,
     answer: int | None = None,
     instead: int | None = None,
+    tell: Callable[[str], None] = lambda what: None,
 ) -> Look:
     """Looks at a text. Where no answer is given it is the model's likeliest token; `instead`, with a corrupted text
-    alone, is what the model says after that one. Raises BadInput."""
+    alone, is what the model says after that one. `tell` hears what is done next. Raises BadInput."""
     check(tokens_T, corrupted_T, cfg)
     tokens_BT = jnp.asarray(tokens_T, jnp.int32)[None]
     corrupted_BT = None if corrupted_T is None else jnp.asarray(corrupted_T, jnp.int32)[None]
+    tell("lens")
     seen = lens.predictions(params, tokens_BT, cfg, k=min(LIKELIEST, cfg.vocab_size))
     answer = int(seen.tokens_RBTk[-1, 0, -1, 0]) if answer is None else answer
     if instead is None and corrupted_BT is not None:
@@ -64,7 +67,9 @@ def look(
     right_BT = jnp.append(tokens_BT[:, 1:], jnp.array([[answer]]), axis=1)
     n_rows, n_tokens = REPEATED
     repeated_BT = heads.repeated(jax.random.key(0), cfg, n_rows, min(n_tokens, cfg.context // 2))
+    tell("patching")
     patches = None if corrupted_BT is None else patched(params, corrupted_BT, tokens_BT, asked, cfg)
+    tell("attention and attribution")
     on_host = lambda found: jax.tree.map(np.asarray, found)
     return Look(
         tokens_T=np.asarray(tokens_T),

@@ -34,6 +34,8 @@ def test_the_reader_finds_kept_what_other_processes_read(runs, monkeypatch, tmp_
     def never(*_):
         raise AssertionError("the reader reads a log that is kept")
 
+    (tmp_path / "json.py").write_text("raise SystemExit('a file of the folder was imported')")
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(Log, "go_on", never)
     assert values(frames.read([str(runs)])) == expected
     assert len(os.listdir(kept.folder())) == N_RUNS

@@ -3,6 +3,7 @@
 import json
 import re
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -61,13 +62,27 @@ def test_what_is_written_for_the_answer_adds_up(looked, given):
     )
 
 
-def test_the_whole_stream_restores_all_and_what_is_alike_nothing(looked):
+def test_patching_before_the_first_layer_is_another_token(looked, given):
+    """The stream there is the embedding: to put it in is to read this text's token in the corrupted text."""
     data = looked[1]
-    moved = np.array(data["patches"]["positions"])
-    differ = np.array(data["tokens"]) != np.array(data["patches"]["tokens"])
-    assert np.abs(moved[0][~differ]).max() < 1e-3  # before layer 0 the stream of equal tokens is equal
-    assert np.isclose(moved[-1].sum(), moved[-1][-1] + moved[-1][:-1].sum())
-    assert data["patches"]["base"] != data["patches"]["source"]
+    patches, tokens = data["patches"], np.array(data["tokens"])
+    corrupted = np.array(patches["tokens"])
+
+    def asked(tokens: np.ndarray) -> float:
+        logits_V = gpt.forward(given.params, jnp.asarray(tokens)[None], given.cfg.model).logits_BTV[0, -1]
+        right = float(logits_V[data["answer"]])
+        others = jax.nn.logsumexp(logits_V) if data["instead"] is None else logits_V[data["instead"]]
+        return right - float(others)
+
+    base, whole = asked(corrupted), asked(tokens)
+    np.testing.assert_allclose([patches["base"], patches["source"]], [base, whole], rtol=1e-3, atol=1e-4)
+    differ = np.flatnonzero(tokens != corrupted)
+    assert len(differ) == 3
+    for at, moved in enumerate(patches["positions"][0]):
+        changed = np.where(np.arange(len(tokens)) == at, tokens, corrupted)
+        expected = (asked(changed) - base) / (whole - base)
+        np.testing.assert_allclose(moved, expected, rtol=0.02, atol=1e-3)
+        assert at in differ or moved == 0
 
 
 BAD = [
@@ -77,6 +92,7 @@ BAD = [
     (["--prompt=the cat", "--corrupted=the ca"], "the corrupted prompt has 6 tokens and the prompt 7"),
     (["--prompt=the cat", "--answer=dog"], "--answer='dog': is 3 tokens"),
     (["--prompt=the cat", "--html=/nowhere/look.html"], "--html=/nowhere/look.html: there is no folder"),
+    (["--prompt=the cat", "--html=/dev/full"], "--html=/dev/full: No space left on device"),
 ]
 
 
