@@ -15,6 +15,7 @@ from gptjax.training import source
 
 TERMS = 8  # of the answer's logit that are printed
 WIDEST = 24  # characters of a token
+NUMBER = tuple("+-0123456789")  # how one begins
 
 
 class Asked(NamedTuple):
@@ -142,7 +143,6 @@ def print_columns(rows: list[tuple[str, ...]]) -> None:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         cells = [
-            cell.rjust(wide) if cell[-1:].isdigit() or cell.endswith("%") else cell.ljust(wide)
-            for cell, wide in zip(row, widths, strict=True)
+            cell.rjust(wide) if cell[:1] in NUMBER else cell.ljust(wide) for cell, wide in zip(row, widths, strict=True)
         ]
         print("  ".join(cells).rstrip())

@@ -10,6 +10,7 @@ from gptjax.data import dialog_batches, packing
 from gptjax.data.alphabets import Bytes
 from gptjax.data.dialog_batches import DialogBatches
 from gptjax.data.examples import Examples
+from gptjax.data.poisson import Dialogs, PoissonBatches
 from tests.data.test_examples import store_of
 
 CONTEXT, ROWS = 64, 4
@@ -189,3 +190,14 @@ def test_two_sets_are_dealt_by_their_weights(store, long_store):
     )  # fmt: skip
     for step in range(3):
         assert sum(text == "User: 000pp\nAssistant: aaaaa\n" for text, _ in examples_of(batches(step))) == 1
+
+
+def test_a_private_batch_holds_the_dialogs_that_were_drawn_one_in_a_row(store):
+    fixed = make(store, "fixed")
+    examples = Dialogs(fixed.packed[0], CONTEXT, 0)
+    found = PoissonBatches(examples, mean=6, most=20, key=bytes(32))
+    batch, drawn = found(4), found.drawn(4)
+    each = list(examples_of(examples.rows(np.arange(examples.n_examples))))
+    assert sorted(each) == sorted(epoch_of(fixed)[0]) and 0 < len(drawn) < 20
+    assert list(examples_of(batch)) == [each[row] for row in drawn.tolist()]
+    assert batch.weights_BT[len(drawn) :].sum() == 0 and (batch.inputs_BT[len(drawn) :] == 0).all()
