@@ -14,13 +14,12 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import yaml
-
 from gptjax.config import BadInput
 from launch.batch import Batch, Place, asked, job_words, plain, train_words
 from launch.structural import problems
 from launch.sweep import Trial
 from launch.table import State
+from launch.yaml_text import written
 
 SCHEMA = pathlib.Path(__file__).with_name("jobset_v1alpha2.json.gz")  # of the resource's definition, without its prose
 PORT = 8476
@@ -69,7 +68,7 @@ def render(batch: Batch, settings: Settings) -> dict[str, str]:
         made = manifest(batch, trial, settings)
         if wrong := faults(made):
             raise BadInput(f"jobset of trial {trial.id}: {wrong[0]}")
-        found[f"{name(batch.name, trial.id)}.yaml"] = yaml.safe_dump(made, sort_keys=False, width=1000)
+        found[f"{name(batch.name, trial.id)}.yaml"] = written(made)
     return found
 
 

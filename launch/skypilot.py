@@ -10,13 +10,12 @@ import shlex
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import yaml
-
 from gptjax.config import BadInput
 from launch.batch import Batch, Place, asked, job_words, plain, train_words
 from launch.jobset import PORT, name, seen
 from launch.sweep import Trial
 from launch.table import State
+from launch.yaml_text import written
 
 RECOVERED = [75]  # never 137: SkyPilot takes it for a loss of its own
 ENDED = ("SUCCEEDED", "CANCELLED", "FAILED")  # and what begins so, as FAILED_SETUP
@@ -47,17 +46,7 @@ def render(batch: Batch, settings: Settings) -> dict[str, str]:
     """The task of each trial."""
     check(batch, settings)
     made = {name(batch.name, trial.id): task(batch, trial, settings) for trial in batch.trials}
-    return {f"{named}.yaml": yaml.dump(made[named], Dumper=Readable, sort_keys=False, width=1000) for named in made}
-
-
-class Readable(yaml.SafeDumper):
-    """Scripts as blocks of lines."""
-
-
-Readable.add_representer(
-    str,
-    lambda dumper, text: dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None),
-)
+    return {f"{named}.yaml": written(made[named]) for named in made}
 
 
 def task(batch: Batch, trial: Trial, s: Settings) -> dict[str, Any]:

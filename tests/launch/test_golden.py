@@ -55,6 +55,15 @@ def test_a_local_trial_is_the_command_that_loads_its_config():
         assert loaded.note == "it's $(one)" and loaded.optim.peak_lr == trial.cell["optim.peak_lr"]
 
 
+@pytest.mark.parametrize("trial", ["12e45678", "12345678"])
+def test_an_id_that_a_reader_of_yaml_could_take_for_a_number_stands_in_quotes(trial):
+    """YAML 1.2, and so kubectl, reads 12e45678 as a number, which no label may be."""
+    cell = made("jobset").trials[0]._replace(id=trial)
+    alone = made("jobset")._replace(trials=[cell])
+    (text,) = engines.engine("jobset").render(alone, engines.settings("jobset", {"image": "gcr.io/lab/it:1"})).values()
+    assert f"gptjax-trial: '{trial}'\n" in text and f"--trial={trial}\n" in text
+
+
 @pytest.mark.parametrize("case", [case for case in CASES if case.startswith("slurm")])
 def test_a_batch_script_gives_each_task_its_trial_and_each_process_its_place(case, tmp_path):
     """The script runs under a shell whose Slurm is a few lines, and tells what each process was told."""

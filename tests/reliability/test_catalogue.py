@@ -7,7 +7,6 @@ import shlex
 import shutil
 import subprocess
 import sys
-import time
 
 import pytest
 from jax._src import compiler
@@ -22,9 +21,6 @@ IN_A_PROCESS = {  # of the above, those that also run as a user would run them
     "n_steps=0", "model.vocab_size=100", "a workdir that is no UTF-8",
     "a config that exits", "a text with a NUL", "a run whose record is cut", "a launch without a port",
 }  # fmt: skip
-# Seconds of CPU, in terms of what loading the libraries takes at that hour: other work makes both longer.
-MOST = 1.0  # of a command whose libraries are loaded
-MOST_OF_A_PROCESS = 1.6
 
 
 @pytest.fixture(scope="session")
@@ -75,14 +71,12 @@ def assert_refused(code: int, error: str, says: str, tmp: pathlib.Path) -> None:
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_bad_input_is_refused_in_one_line_before_any_compile(case, made, tmp_path, capsys, monkeypatch, loading_s):
+def test_bad_input_is_refused_in_one_line_before_any_compile(case, made, tmp_path, capsys, monkeypatch):
     words, says = prepare(case, made, tmp_path)
     monkeypatch.setattr(compiler, "compile_or_get_cached", lambda *_, **__: pytest.fail("compiled"))
     for name, value in case.env.items():
         monkeypatch.setenv(name, value)
-    started = time.process_time()
     code = cli.main(words)
-    assert time.process_time() - started < MOST * loading_s
     assert_refused(code, capsys.readouterr().err, says, tmp_path)
 
 
@@ -90,27 +84,11 @@ ALONE = [case for case in CASES if case.name in IN_A_PROCESS] + catalogue_files.
 
 
 @pytest.mark.parametrize("case", ALONE, ids=lambda case: case.name)
-def test_a_process_says_the_same_line_and_ends_with_2(case, made, tmp_path, loading_s):
+def test_a_process_says_the_same_line_and_ends_with_2(case, made, tmp_path):
     words, says = prepare(case, made, tmp_path)
-    done, cpu_s = in_a_process(["-m", "gptjax.cli", *words], case.env)
+    command = [sys.executable, "-m", "gptjax.cli", *words]
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | case.env)
     assert_refused(done.returncode, done.stderr, says, tmp_path)
-    spent = [cpu_s]  # the least of three: what else the machine does only adds
-    while min(spent) >= MOST_OF_A_PROCESS * loading_s and len(spent) < 3:
-        spent.append(in_a_process(["-m", "gptjax.cli", *words], case.env)[1])
-    assert min(spent) < MOST_OF_A_PROCESS * loading_s
-
-
-def in_a_process(words: list[str], env: dict[str, str]) -> tuple[subprocess.CompletedProcess, float]:
-    """What Python did with the words, and its seconds of CPU: the clock would count what else the machine does."""
-    seconds = lambda times: times.children_user + times.children_system
-    before = seconds(os.times())
-    done = subprocess.run([sys.executable, *words], capture_output=True, text=True, env=os.environ | env)
-    return done, seconds(os.times()) - before
-
-
-@pytest.fixture(scope="module")
-def loading_s():
-    return in_a_process(["-c", "import jax, flax, optax, orbax.checkpoint"], {})[1]
 
 
 def test_the_catalogue_is_large_and_no_case_is_in_it_twice():

@@ -60,6 +60,7 @@ def rendered(case: str) -> str:
     files = engines.engine(engine).render(made, engines.settings(engine, settings))
     text = "".join(f"# {name}\n{content}\n" for name, content in files.items())
     for number, trial in enumerate(trials):
+        text = text.replace(f"'{trial.id}'", trial.id)  # an id that is all digits stands in quotes
         text = text.replace(trial.id, f"trial{number}")
     return text.replace(sys.executable, "PYTHON").replace(os.getcwd(), "/checkout")
 
