@@ -35,6 +35,7 @@ def main() -> None:
     kinds = {
         "plain": [],
         "ghost": [*private, "privacy.method=ghost"],
+        "ghost, a row at a time": [*private, "privacy.method=ghost", one_by_one],
         "vmap": [*private, "privacy.method=vmap"],
         "vmap, a row at a time": [*private, "privacy.method=vmap", one_by_one],
     }
