@@ -4,8 +4,8 @@ python -m experiments.induction.text runs/induction/text.jsonl
 gptjax train --config=experiments/induction/config.py --workdir=runs/induction/two
 gptjax train --config=experiments/induction/config.py --workdir=runs/induction/one --config.model.n_layers=1
 
-Hardware: 2 CPU cores. Wall time: 2 minutes beside other work, 104 s of CPU time; one layer 71 s of CPU time.
-Final loss: 2.49 nats a character; one layer 3.87.
+Hardware: 2 CPU cores. Wall time: 2 minutes beside other work, 69 s of CPU time; one layer 38 s of CPU time.
+Final loss: 1.99 nats a character; one layer 3.29.
 """
 
 from ml_collections import ConfigDict
@@ -17,7 +17,7 @@ from experiments.induction.text import LENGTH
 def get_config() -> ConfigDict:
     c = base.get_config()
     c.name = "induction"
-    c.n_steps = 600
+    c.n_steps = 400
     c.model.update(
         scan=False,
         vocab_size=256,

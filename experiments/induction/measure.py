@@ -106,11 +106,11 @@ def draw(runs: dict[str, list[Seen]]) -> None:
         steps, name = [s.step for s in found], pathlib.Path(workdir).name
         for half, (time, colour) in enumerate((("first time", "tab:gray"), ("again", "tab:blue"))):
             left.plot(steps, [halves(s.nats_t)[half] for s in found], style, color=colour, label=f"{name}: {time}")
-        for label, field, colour in (
-            ("some way back", "back_ELN", "tab:green"),
-            ("induction, some way on", "later_ELN", "tab:red"),
+        for label, score_of, colour in (
+            ("previous token", lambda s: s.back_ELN[0], "tab:green"),
+            ("induction, some way on", lambda s: s.later_ELN, "tab:red"),
         ):
-            middle.plot(steps, [getattr(s, field).max() for s in found], style, color=colour, label=f"{name}: {label}")
+            middle.plot(steps, [score_of(s).max() for s in found], style, color=colour, label=f"{name}: {label}")
     found = next(iter(runs.values()))
     for number, s in enumerate(found):
         right.plot(range(1, len(s.nats_t) + 1), s.nats_t, color=plt.get_cmap("viridis")(number / len(found)))
