@@ -119,6 +119,7 @@ def test_two_processes_train_as_one(one, two):
     assert steps == sorted([*range(16), 8, 16, 0, 16]), "each line is written once, and one of the clock's at each end"
 
 
+@pytest.mark.prove
 def test_four_processes_train_as_one(one, command, tmp_path):
     """Some processes have the same rows here and other parts of the context."""
     with processes(4, command(tmp_path / "four", n_steps=8, mesh__data=2, mesh__sequence=4), 2) as children:
