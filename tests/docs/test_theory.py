@@ -1,13 +1,12 @@
 """docs/theory.md quotes code beside its equations: every quoted line stands so in the function that the page names."""
 
-import ast
-import pathlib
 import re
 import textwrap
 
 import pytest
 
-ROOT = pathlib.Path(__file__).parents[2]
+from tests.docs.source import ROOT, lines_of
+
 PAGE = (ROOT / "docs/theory.md").read_text()
 QUOTE = re.compile(r"\[`(\S+)`\]\(\.\./(\S+)\), `(\S+)`(?:(?!\n#|```|\]\().)*?:\n\n```python\n(.*?)```", re.DOTALL)
 SUBJECTS = (  # headings
@@ -26,22 +25,6 @@ SUBJECTS = (  # headings
     "DP-SGD",
 )
 QUOTES = QUOTE.findall(PAGE)
-
-
-def lines_of(path: str, name: str) -> list[str]:
-    """The source of a function, a method as Class.method, or what is assigned to a name, at the module's level."""
-    text = (ROOT / path).read_text()
-    found = ast.parse(text).body
-    *classes, last = name.split(".")
-    for one in classes:
-        found = next(node.body for node in found if isinstance(node, ast.ClassDef) and node.name == one)
-    for node in found:
-        names = {getattr(node, "name", None)}
-        if isinstance(node, ast.Assign):
-            names = {target.id for target in node.targets if isinstance(target, ast.Name)}
-        if last in names:
-            return text.splitlines()[node.lineno - 1 : node.end_lineno]
-    raise AssertionError(f"{path} has no {name}")
 
 
 def after(lines: list[str], part: list[str]) -> list[str] | None:
