@@ -7,7 +7,7 @@ GPU := $(shell nvidia-smi > /dev/null 2>&1 && echo cuda12)
 RUN := .venv/.installed-$(or $(GPU),cpu)
 TEST := .venv/.installed-test
 
-.PHONY: help smoke base test prove check bench
+.PHONY: help smoke base test prove check bench docs
 
 help:  ## list these targets
 	@sed -n 's/^\([a-z]*\):.*## /make \1	/p' Makefile | expand -t 14
@@ -21,7 +21,7 @@ base: $(RUN)  ## set up, then pretrain the model that experiments/ start from (r
 test: $(TEST)  ## set up, then run every test
 	@.venv/bin/python -m pytest $(PYTEST_ARGS)
 
-prove: $(TEST) .venv/.installed-plan .venv/.installed-torch .venv/.installed-cuda12  ## set up (5 GB), then run the long proofs that `make test` leaves out
+prove: $(TEST) .venv/.installed-plan .venv/.installed-torch .venv/.installed-cuda12 .venv/.installed-docs  ## set up (5 GB), then run the long proofs that `make test` leaves out
 	@.venv/bin/python -m pytest -m prove $(PYTEST_ARGS)
 
 check: $(TEST)  ## set up, then look at format, lint, types, floors and doors
@@ -32,6 +32,9 @@ check: $(TEST)  ## set up, then look at format, lint, types, floors and doors
 
 bench: $(TEST)  ## set up, then time this tree beside the last commit of docs/performance.md's history
 	@.venv/bin/python -m benchmarks.track $(BENCH_ARGS)
+
+docs: .venv/.installed-docs  ## set up, then build these pages as a site (site/index.html), which needs no network
+	@NO_MKDOCS_2_WARNING=1 .venv/bin/python -m mkdocs build --quiet && echo "site/index.html"
 
 # One stamp for each set of extras. A set-up that was killed leaves .unfinished, and the next one starts over; one that
 # pip gave up in good order (no network, say) leaves a .venv that still works.

@@ -66,3 +66,32 @@ def test_a_link_to_nowhere_is_seen(tmp_path, monkeypatch):
     (tmp_path / "page.md").write_text(text)
     monkeypatch.setattr(f"{__name__}.ROOT", tmp_path)
     assert broken("page.md") == ["b.md", "#two", "../.."]
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page != "docs/comparison.md"])  # which names others' files
+def test_files_that_a_page_names_are_there(page):
+    """In code font, from the repository's root."""
+    folders = "gptjax|tests|configs|docs|benchmarks|launch|experiments"
+    named = re.findall(rf"`((?:{folders})/[\w./]+\.(?:py|md|json|png|svg|toml|gz))`", (ROOT / page).read_text())
+    assert not [name for name in named if not (ROOT / name).exists()]
+
+
+def test_every_row_about_hardware_says_how_far_it_came():
+    """Of docs/accelerators.md: nothing was measured on a TPU or a GPU while README says that nothing has run there."""
+    table = (ROOT / "docs/accelerators.md").read_text().split("## What runs where")[1].split("\n## ")[0]
+    rows = [[cell.strip() for cell in line.split("|")[1:4]] for line in table.splitlines() if line.startswith("|")][2:]
+    assert len(rows) > 20
+    assert {label for _, label, _ in rows} == {"measured", "compiled", "never run"}
+    assert "Nothing in this repository has been run on a GPU or a TPU yet." in (ROOT / "README.md").read_text()
+    chips = re.compile(r"TPU|GPU|H100|v5[ep]|accelerator")
+    assert not [what for what, label, _ in rows if label == "measured" and chips.search(what)]
+
+
+def test_the_reference_has_modules_of_every_room_once():
+    """But for what is behind the command line."""
+    pages = "".join(path.read_text() for path in sorted((ROOT / "docs/reference").glob("*.md")))
+    modules = re.findall(r"^::: gptjax\.([\w.]+)$", pages, re.MULTILINE)
+    assert len(modules) == len(set(modules)) > 70
+    assert not [name for name in modules if not (ROOT / f"gptjax/{name.replace('.', '/')}.py").is_file()]
+    rooms = {path.parent.name for path in (ROOT / "gptjax").glob("*/__init__.py")} - {"commands", "serving"}
+    assert {name.split(".")[0] for name in modules if "." in name} == rooms
