@@ -20,7 +20,7 @@ FENCE = re.compile(r"(^ *```.*?^ *```$)", re.DOTALL | re.MULTILINE)
 FORMULA = re.compile(r'<(span|div) class="arithmatex">\\[(\[](.*?)\\[)\]]</\1>', re.DOTALL)
 NAMED_PAGE = re.compile(r"(?<![\w/\[])(?<!\]\()(`?)docs/(\w+\.md)\1(?![\w\]])")
 SHORT_CODE = re.compile(r"(<t[dh][^>]*>)<code>(?=[^<]{1,36}</code>)")
-NAMED = re.compile(r"<mi>(?:log|ln|exp|min|max|cos)</mi>(?=<m[^o])")
+FUNCTION = re.compile(r"<mi>(?:log|ln|exp|min|max|cos)</mi>(?=<m[^o])")
 SPACE = '<mspace width="0.17em"/>'  # which latex2mathml leaves out after the name of a function
 IMAGES = (".png", ".svg")
 
@@ -68,8 +68,8 @@ def on_page_content(content: str, *, page: Page, config: MkDocsConfig, files: Fi
 
     def drawn(match: re.Match[str]) -> str:
         display = "block" if match[1] == "div" else "inline"
-        drawn = latex2mathml.converter.convert(html.unescape(match[2]).strip(), display=display)
-        return NAMED.sub(lambda name: f"{name[0]}{SPACE}", drawn)
+        mathml = latex2mathml.converter.convert(html.unescape(match[2]).strip(), display=display)
+        return FUNCTION.sub(lambda name: f"{name[0]}{SPACE}", mathml)
 
     return SHORT_CODE.sub(r'\1<code class="short">', FORMULA.sub(drawn, content))
 
