@@ -5,7 +5,7 @@ import re
 from collections.abc import Sequence
 
 from gptjax.config import BadInput
-from gptjax.flags import Parser
+from gptjax.parser import Parser
 
 COMMANDS = {
     "plan": "number, tokens, FLOPs, memory and price of the trials, and the exact spec of each",
