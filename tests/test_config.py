@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from gptjax import config
+from gptjax import config, keys
 from gptjax.config import BadInput
 
 BASE = "configs/base.py"
@@ -201,6 +201,12 @@ def test_base_lists_every_key_once_with_a_comment():
     assert keys == list(config.key_types())  # in the order of the dataclasses too
     bare = {key for key, value in lines if "ConfigDict()" not in value and "  # " not in value}
     assert bare == SAY_IT_ALL
+
+
+@pytest.mark.parametrize("key", sorted(set(keys.CHOICES) - {"model.saved", "model.offloaded"}))
+def test_the_comment_of_a_choice_names_all_of_it(key):
+    (comment,) = re.findall(rf"^    c\.{re.escape(key)} = .*?  # (.*)$", pathlib.Path(BASE).read_text(), re.M)
+    assert set(keys.CHOICES[key]) <= set(re.findall(r"\w+", comment))
 
 
 def test_values_of_base_have_the_type_of_their_key():
