@@ -58,8 +58,9 @@ def test_a_tab_among_flags_is_not_drowned_in_keys(place):
 
 
 def test_a_tab_loads_nothing_heavy(place):
-    """CPU seconds of the process that a Tab starts; NumPy alone would take a tenth, JAX a whole one."""
-    costs = []
+    program = "import sys, gptjax.cli, gptjax.completion; sys.exit(bool({'numpy', 'jax'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", program], cwd=ROOT).returncode == 0
+    costs = []  # CPU seconds of what a Tab starts, bash too
     for _ in range(3):
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         assert tab(place, "gptjax tr") == ["train"]

@@ -125,9 +125,10 @@ def test_an_empty_folder_is_enough_for_the_wheel(built, tmp_path):
     tiny = ["n_steps=4", "optim.warmup_steps=1", "eval_every=0", "eval_tokens=8192", "sample_tokens=4", "mesh.data=-1"]
     gptjax("train", "--config=configs/smoke.py", "--workdir=run", *(f"--config.{key}" for key in tiny))
     assert len(gptjax("generate", "--from=run", "--prompt=def ", "--max_tokens=4")) > len("def ")
-    (tmp_path / "mine.py").write_text(
-        "from configs import smoke\n\n\ndef get_config():\n    return smoke.get_config()\n"
-    )
+    (tmp_path / "configs").mkdir()  # one's own, beside which those of the wheel stay in sight
+    for file, above in (("configs/own.py", "smoke"), ("mine.py", "own")):
+        text = f"from configs import {above}\n\n\ndef get_config():\n    return {above}.get_config()\n"
+        (tmp_path / file).write_text(text)
     assert "820,608 parameters" in gptjax("plan", "--config=mine.py", "--topology=v5e:2x2", "--no_compile")
     python = [place / "bin/python", "-c", "import gptjax; print(gptjax.__file__)"]
     assert subprocess.run(python, cwd=tmp_path, capture_output=True, text=True).stdout.startswith(str(site))
