@@ -113,22 +113,21 @@ def test_an_empty_folder_is_enough_for_the_wheel(built, tmp_path):
     (site,) = place.glob("lib/python*/site-packages")
     (site / "beside.pth").write_text(sysconfig.get_path("purelib"))  # reads no .pth there, so no checkout
 
-    def gptjax(*words: str) -> str:
+    def run(*words: str) -> str:
         env = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-        done = subprocess.run(
-            [place / "bin/gptjax", *words], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=300
-        )
+        program, *rest = words
+        command = [place / "bin" / program, *rest]
+        done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=300)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    assert gptjax("--version") == f"gptjax {PROJECT['version']}\n"
+    assert run("gptjax", "--version") == f"gptjax {PROJECT['version']}\n"
     tiny = ["n_steps=4", "optim.warmup_steps=1", "eval_every=0", "eval_tokens=8192", "sample_tokens=4", "mesh.data=-1"]
-    gptjax("train", "--config=configs/smoke.py", "--workdir=run", *(f"--config.{key}" for key in tiny))
-    assert len(gptjax("generate", "--from=run", "--prompt=def ", "--max_tokens=4")) > len("def ")
+    run("gptjax", "train", "--config=configs/smoke.py", "--workdir=run", *(f"--config.{key}" for key in tiny))
+    assert len(run("gptjax", "generate", "--from=run", "--prompt=def ", "--max_tokens=4")) > len("def ")
     (tmp_path / "configs").mkdir()  # one's own, beside which those of the wheel stay in sight
     for file, above in (("configs/own.py", "smoke"), ("mine.py", "own")):
         text = f"from configs import {above}\n\n\ndef get_config():\n    return {above}.get_config()\n"
         (tmp_path / file).write_text(text)
-    assert "820,608 parameters" in gptjax("plan", "--config=mine.py", "--topology=v5e:2x2", "--no_compile")
-    python = [place / "bin/python", "-c", "import gptjax; print(gptjax.__file__)"]
-    assert subprocess.run(python, cwd=tmp_path, capture_output=True, text=True).stdout.startswith(str(site))
+    assert "820,608 parameters" in run("gptjax", "plan", "--config=mine.py", "--topology=v5e:2x2", "--no_compile")
+    assert run("python", "-c", "import gptjax; print(gptjax.__file__)").startswith(str(site))
