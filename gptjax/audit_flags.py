@@ -2,7 +2,7 @@
 
 import argparse
 
-Row = tuple[str, type, object, str, str]
+from gptjax.parser import Row, add_rows
 
 OF_MODEL: list[Row] = [
     ("canaries", str, None, "FILE", "what was planted, as --plant writes it: exposure, extraction, epsilon"),
@@ -35,8 +35,7 @@ def add_to(audit: argparse.ArgumentParser) -> None:
     audit.add_argument("--corpus", metavar="NAME", help="a corpus, as in data.corpora")
     for title, rows in (("of --from", OF_MODEL), ("of --corpus", OF_CORPUS)):
         group = audit.add_argument_group(title)
-        for name, kind, default, metavar, text in rows:
-            group.add_argument(f"--{name}", type=kind, default=default, metavar=metavar, help=text)
+        add_rows(group, rows)
         if rows is OF_CORPUS:
             group.add_argument("--strict", action="store_true", help="exit with 2 where anything is found")
     audit.add_argument("--json", metavar="FILE", help="write every figure, or every finding with its place")

@@ -18,7 +18,8 @@ from typing import NoReturn
 
 from gptjax import audit_flags, config
 from gptjax.config import BadInput
-from gptjax.flags import config_overrides, make_parser, one_line
+from gptjax.flags import config_overrides, make_parser
+from gptjax.parser import one_line
 from gptjax.runs.clock import Clock, process_start
 from gptjax.runs.faults import StorageFailed
 
@@ -33,6 +34,10 @@ CACHE = "~/.cache/gptjax/xla"  # compiled programs, found again by the next star
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command; every expected failure ends in one line on stderr and an exit code."""
+    if "_ARGCOMPLETE" in os.environ:  # a shell's Tab
+        from gptjax import completion
+
+        completion.answer(make_parser())
     if argv is None:
         ask_for_huge_pages()
     clock = Clock(process_start() if argv is None else time.time())
@@ -180,6 +185,13 @@ def run_inspect(flags: argparse.Namespace, overrides: list[str]) -> int:
     return inspect.run(inspect.Asked(**{name: getattr(flags, name) for name in inspect.Asked._fields}))
 
 
+def run_completion(flags: argparse.Namespace, overrides: list[str]) -> int:
+    from gptjax import completion
+
+    print(completion.script(flags.shell))
+    return 0
+
+
 def ask_for_huge_pages() -> None:
     """Starts this process anew, in 20 ms, with the one setting that glibc reads only at its own start.
 
@@ -227,6 +239,7 @@ COMMANDS = {
     "export-hf": run_export_hf,
     "analyze": run_analyze,
     "inspect": run_inspect,
+    "completion": run_completion,
 }
 
 

@@ -2,6 +2,7 @@
 
 A config file is Python with a `get_config()` that returns a locked `ml_collections.ConfigDict` (configs/base.py lists
 every key with a comment). Beside it gptjax executes only the functions that `dialogs:FILE.py:FUNCTION` names.
+A file that the current folder lacks is one of those that ship: `--config=configs/smoke.py` needs no checkout.
 """
 
 import ast
@@ -79,19 +80,38 @@ def load(file: str | pathlib.Path, overrides: Sequence[str] = ()) -> Config:
     return from_dict(values)
 
 
-def read_file(file: pathlib.Path) -> dict:
-    """The nested dict that `get_config()` of a config file returns."""
+def shipped() -> pathlib.Path:
+    """The folder with the `configs/` that ship: in an installed gptjax inside it, in a checkout the checkout."""
+    inside = pathlib.Path(__file__).parent / "shipped"
+    return inside if inside.is_dir() else pathlib.Path(__file__).parents[1]
+
+
+def find_file(file: pathlib.Path) -> pathlib.Path:
+    """The file, or the one of `configs/` that ships; raises BadInput, with the nearest name of either, for neither."""
     if file.is_dir():
         raise BadInput(f"--config={file}: is a folder; name a file in it, such as configs/base.py")
-    if not file.is_file():
-        folder = file.parent if file.parent.is_dir() else pathlib.Path("configs")
-        near = difflib.get_close_matches(file.name, [p.name for p in folder.glob("*.py")], n=1, cutoff=0.4)
-        raise BadInput(f"--config={file}: no such file" + (f"; did you mean {folder / near[0]}?" if near else ""))
+    folder, ours = file.parent if file.parent.is_dir() else pathlib.Path("configs"), shipped() / "configs"
+    if file.is_file():
+        return file
+    if file.parent == pathlib.Path("configs") and (ours / file.name).is_file():
+        return ours / file.name
+    known = [path.name for path in (*folder.glob("*.py"), *ours.glob("*.py"))]
+    near = difflib.get_close_matches(file.name, known, n=1, cutoff=0.4)
+    if not near:
+        raise BadInput(f"--config={file}: no such file, here or in {ours}")
+    there = folder if (folder / near[0]).is_file() else pathlib.Path("configs")
+    raise BadInput(f"--config={file}: no such file; did you mean {there / near[0]}?")
+
+
+def read_file(asked: pathlib.Path) -> dict:
+    """The nested dict that `get_config()` of a config file returns."""
+    file = find_file(asked)
     spec = importlib.util.spec_from_file_location(f"gptjax_config_{file.stem}", file)
     if spec is None or spec.loader is None:
         raise BadInput(f"--config={file}: not a Python file")
     module = importlib.util.module_from_spec(spec)
-    sys.path.insert(0, str(pathlib.Path.cwd()))  # so that a config can say `from configs import base`
+    before = sys.path[:]  # so that a config can say `from configs import base`, one's own or that which ships
+    sys.path = [str(pathlib.Path.cwd()), *before, str(shipped())]
     try:
         spec.loader.exec_module(module)
         if not hasattr(module, "get_config"):
@@ -105,7 +125,7 @@ def read_file(file: pathlib.Path) -> dict:
     except (Exception, SystemExit) as error:  # it is the user's code, and may fail in any way
         raise BadInput(f"--config={file}: {type(error).__name__}: {' '.join(str(error).split())}") from error
     finally:
-        sys.path.pop(0)
+        sys.path = before
 
 
 def from_dict(values: Mapping) -> Config:

@@ -1,38 +1,18 @@
-"""The flags of every command; what is wrong with them is one line, with the nearest right word."""
+"""The flags of every command; what is left over is a config key, or refused with the nearest right word."""
 
 import argparse
 import difflib
-import re
-from typing import NoReturn
 
 from gptjax import audit_flags, config
 from gptjax.config import BadInput
-
-
-class Parser(argparse.ArgumentParser):
-    """argparse, whose errors are one line with the nearest right word."""
-
-    def error(self, message: str) -> NoReturn:
-        word = re.match(r"argument COMMAND: invalid choice: '(.*)' \(choose from (.*)\)", message)
-        if word is None:
-            raise BadInput(f"{message}; {self.prog} --help says more")
-        known = re.findall(r"[\w-]+", word[2])
-        near = difflib.get_close_matches(word[1], known, n=1)
-        raise BadInput(
-            f"no command {word[1]}; " + (f"did you mean {near[0]}?" if near else "it is one of " + ", ".join(known))
-        )
-
-
-def one_line(text: str) -> str:
-    """The text with all that would end its line, or move a terminal's cursor, spelled out, and with no password."""
-    shown = (c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
-    return config.without_password("".join(shown))
+from gptjax.parser import Parser, Row, Version, add, add_rows
 
 
 def make_parser() -> argparse.ArgumentParser:
     parser = Parser(
         prog="gptjax", description="GPT language models in JAX, from theory to practice.", allow_abbrev=False
     )
+    parser.add_argument("--version", action=Version, nargs=0, help="print it and end")
     commands = parser.add_subparsers(dest="name", required=True, metavar="COMMAND")
 
     train = add(commands, "train", "train a model, or go on training it")
@@ -95,6 +75,8 @@ def make_parser() -> argparse.ArgumentParser:
 
     add_analyze(commands)
     add_inspect(commands)
+    complete = add(commands, "completion", 'complete commands, flags and keys: eval "$(gptjax completion bash)"')
+    complete.add_argument("shell", metavar="SHELL", choices=("bash", "zsh", "fish"), help="bash, zsh or fish")
     return parser
 
 
@@ -104,7 +86,7 @@ def add_generate(commands) -> None:
     generate.add_argument(
         "--prompt", required=True, action="append", metavar="TEXT", help="may be given several times, for a batch"
     )
-    rows: list[tuple[str, type, object, str, str]] = [
+    rows: list[Row] = [
         ("max_tokens", int, 256, "N", "tokens of a text, or fewer up to an end of text"),
         ("temperature", float, None, "T", "what logits are divided by (default 0.8); 0 takes the likeliest token"),
         ("top_k", int, 0, "K", "sample among the K likeliest; 0 = all"),
@@ -136,7 +118,7 @@ def add_generate(commands) -> None:
 def add_chat(commands) -> None:
     chat = add(commands, "chat", "talk with a model, on a terminal or through a pipe")
     add_from(chat)
-    rows: list[tuple[str, type, object, str, str]] = [
+    rows: list[Row] = [
         ("system", str, "", "TEXT", "how to answer"),
         ("max_tokens", int, 256, "N", "tokens of an answer, for which the oldest messages make room"),
         ("temperature", float, 0.8, "T", "what logits are divided by; 0 takes the likeliest token"),
@@ -151,7 +133,7 @@ def add_chat(commands) -> None:
 def add_serve(commands) -> None:
     serve = add(commands, "serve", "answer OpenAI's clients over HTTP, and a browser with a page to chat on")
     add_from(serve)
-    rows: list[tuple[str, type, object, str, str]] = [
+    rows: list[Row] = [
         ("host", str, "127.0.0.1", "ADDRESS", "where to listen; another machine's reach needs a token"),
         ("port", int, 8000, "N", "0 takes any that is free"),
         ("token", str, None, "TEXT", "what clients must know; GPTJAX_TOKEN in the environment is seen by fewer"),
@@ -168,7 +150,7 @@ def add_serve(commands) -> None:
 def add_evaluate(commands) -> None:
     evaluate = add(commands, "evaluate", "score a model on tasks, beside trivial answers and another model")
     add_from(evaluate)
-    rows: list[tuple[str, type, object, str, str]] = [
+    rows: list[Row] = [
         (
             "tasks",
             str,
@@ -195,7 +177,7 @@ def add_evaluate(commands) -> None:
 def add_analyze(commands) -> None:
     analyze = add(commands, "analyze", "compare runs: tables, means over seeds, files")
     analyze.add_argument("runs", nargs="+", metavar="RUN", help="a run directory, a folder of runs, or a glob of them")
-    rows: list[tuple[str, type, object, str, str]] = [
+    rows: list[Row] = [
         ("metric", str, None, "NAME", "what is compared; default: eval/nll, or train/nll where that is not"),
         ("at", str, None, "AXIS[:N]", "compare at N tokens, steps, flops or time; without N: at the most all reached"),
         (
@@ -244,7 +226,7 @@ def add_inspect(commands) -> None:
     inspect = add(commands, "inspect", "look inside: surprise, attention, logit lens, attribution, patching")
     add_from(inspect)
     inspect.add_argument("--prompt", required=True, metavar="TEXT", help="what the model reads")
-    rows: list[tuple[str, type, object, str, str]] = [
+    rows: list[Row] = [
         ("html", str, None, "FILE", "write a page with all of it, which needs nothing else"),
         ("corrupted", str, None, "TEXT", "a text of as many tokens, into which activations of the prompt are put"),
         ("answer", str, None, "TEXT", "the token that is asked for after the prompt; default: the likeliest"),
@@ -261,17 +243,6 @@ def add_from(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="a run, one checkpoint in it, or a Hugging Face folder",
     )
-
-
-def add_rows(parser: argparse.ArgumentParser, rows: list[tuple[str, type, object, str, str]]) -> None:
-    for name, kind, default, metavar, text in rows:
-        parser.add_argument(f"--{name}", type=kind, default=default, metavar=metavar, help=text)
-
-
-def add(commands, name: str, summary: str) -> argparse.ArgumentParser:
-    made = commands.add_parser(name, help=summary, description=summary, allow_abbrev=False)
-    made.set_defaults(parser=made)
-    return made
 
 
 def config_overrides(rest: list[str], flags: argparse.Namespace) -> list[str]:

@@ -216,10 +216,13 @@ class Config:
 
 
 SAVABLE = ("residual_in", "mixed_heads", "attn_out", "mlp_hidden", "mlp_out")  # points of a layer
+OFF = {"qk_norm": False, "parallel": False, "logit_softcap": 0.0}  # of model.*: what GPT-2 and Llama do without
+GATES = {"gelu": 1, "gelu_exact": 1, "relu": 1, "swiglu": 2, "relu2": 1}  # of each model.mlp: what its activation takes
+MOMENTS = {"adamw": 2, "adafactor": 1, "lion": 1, "muon": 1, "sgd": 1}  # of each optimizer, as large as the parameters
 CHOICES = {
     "model.position": ("learned", "rope"),
     "model.norm": ("layer", "rms"),
-    "model.mlp": ("gelu", "gelu_exact", "relu", "swiglu", "relu2"),
+    "model.mlp": tuple(GATES),
     "model.dtype": ("float32", "bfloat16"),
     "model.attention": ("auto", "reference", "blockwise", "splash", "cudnn", "ring"),
     "model.remat": ("none", "dots", "full"),
@@ -228,7 +231,7 @@ CHOICES = {
     "tokenizer.name": ("bytes", "characters", "gpt2", "bpe", "sentencepiece"),
     "data.fill": ("budget", "buckets", "fixed"),
     "data.too_long": ("drop", "cut_prompt", "cut_answer", "refuse"),
-    "optim.name": ("adamw", "adafactor", "lion", "muon", "sgd"),
+    "optim.name": tuple(MOMENTS),
     "optim.momentum_dtype": ("float32", "bfloat16"),
     "privacy.method": ("vmap", "ghost"),
     "spike.action": ("none", "log", "skip", "rollback"),

@@ -12,19 +12,25 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+BASE = pathlib.Path(__file__).parent / "page"  # the head, the style and the functions that all pages share
 
-def filled(folder: pathlib.Path, scripts: Sequence[str], data: Any, libraries: dict[str, str] | None = None) -> str:
-    """`page.html` of a folder with its `style.css`, its scripts and the data where it says {{style}}, {{script}} and
-    {{data}}; scripts of others, by name, where it says that."""
-    own = "\n".join(text_of(folder / name) for name in scripts)
-    code = {"script": f'"use strict";\n{own}', **(libraries or {})}
-    hashes = " ".join(f"'sha256-{digest(script)}'" for script in code.values())
-    policy = (
-        f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data: blob:; "
-        "base-uri 'none'; form-action 'none'"
-    )
-    parts = code | {"style": text_of(folder / "style.css"), "data": safe_json(data), "policy": policy}
-    return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], text_of(folder / "page.html"))
+
+def filled(title: str, folder: pathlib.Path, scripts: Sequence[str], data: Any, libraries: Sequence[str] = ()) -> str:
+    """A page, whole: `page.html` of a folder in the head of all pages, with its `style.css`, its scripts, the data that
+    they read and the text of libraries that they need."""
+    own = "\n".join(text_of(file) for file in (BASE / "base.js", *(folder / name for name in scripts)))
+    code = [*libraries, f'"use strict";\n{own}']
+    hashes = " ".join(f"'sha256-{digest(script)}'" for script in code)
+    parts = {
+        "title": title,
+        "policy": f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data: blob:; "
+        "base-uri 'none'; form-action 'none'",
+        "style": "\n".join(text_of(file) for file in (BASE / "base.css", folder / "style.css")),
+        "body": text_of(folder / "page.html"),
+        "data": safe_json(data),
+        "scripts": "\n".join(f"<script>{script}</script>" for script in code),
+    }
+    return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], text_of(BASE / "base.html"))
 
 
 def text_of(file: pathlib.Path) -> str:

@@ -17,7 +17,7 @@ from typing import Any
 
 from gptjax import config
 from gptjax.config import BadInput
-from gptjax.flags import one_line
+from gptjax.parser import one_line
 from launch import batch, controller, engines, flags, halving, plan, search, show, sweep
 from launch.controller import Driver
 from launch.sweep import Base, Sweep

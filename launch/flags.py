@@ -5,7 +5,8 @@ import re
 from collections.abc import Sequence
 
 from gptjax.config import BadInput
-from gptjax.flags import Parser
+from gptjax.parser import Parser
+from launch.engines import ENGINES
 
 COMMANDS = {
     "plan": "number, tokens, FLOPs, memory and price of the trials, and the exact spec of each",
@@ -23,7 +24,7 @@ def make_parser() -> argparse.ArgumentParser:
     for name, what in COMMANDS.items():
         command = commands.add_parser(name, help=what, description=what, allow_abbrev=False)
         command.add_argument("file", metavar="EXPERIMENT/sweep.py")
-        command.add_argument("--on", default="local", metavar="ENGINE", help="local, slurm, jobset or skypilot")
+        command.add_argument("--on", default="local", metavar="ENGINE", help=f"one of {', '.join(ENGINES)}")
         command.add_argument("--runs", default="runs", metavar="DIR", help="a folder or bucket; holds SWEEP/TRIAL")
         command.add_argument("--go", action="store_true", help="start trials; nothing else does")
         command.add_argument(

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from gptjax import config
+from gptjax import config, keys
 from gptjax.config import BadInput
 
 BASE = "configs/base.py"
@@ -203,6 +203,12 @@ def test_base_lists_every_key_once_with_a_comment():
     assert bare == SAY_IT_ALL
 
 
+@pytest.mark.parametrize("key", sorted(set(keys.CHOICES) - {"model.saved", "model.offloaded"}))
+def test_the_comment_of_a_choice_names_all_of_it(key):
+    (comment,) = re.findall(rf"^    c\.{re.escape(key)} = .*?  # (.*)$", pathlib.Path(BASE).read_text(), re.M)
+    assert set(keys.CHOICES[key]) <= set(re.findall(r"\w+", comment))
+
+
 def test_values_of_base_have_the_type_of_their_key():
     values = config.flatten(config.read_file(pathlib.Path(BASE)))
     kinds = {key: tuple if str(kind).startswith("tuple") else kind for key, kind in config.key_types().items()}
@@ -232,3 +238,20 @@ def test_sizes_that_follow_from_keys():
     cfg = config.load(BASE, ["model.vocab_size=50257", "model.n_heads=8", "batch_tokens=1024"])
     assert (cfg.model.padded_vocab, cfg.model.d_head, cfg.batch_size) == (50_304, 32, 4)
     assert config.load(BASE).model.padded_vocab == 256
+
+
+def test_a_folder_without_configs_has_those_that_ship(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.py").write_text(FILE.format("c.seed = 7"))
+    assert config.load("mine.py").seed == 7  # it says `from configs import base`, which is not there
+    assert config.load("configs/smoke.py").name == "smoke"
+    assert refusal("configs/smoek.py").endswith("did you mean configs/smoke.py?")
+    assert refusal("configs/xyz").endswith(f"no such file, here or in {config.shipped() / 'configs'}")
+
+
+def test_ones_own_configs_go_before_those_that_ship(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs/smoke.py").write_text(FILE.format("c.name = 'mine'"))
+    assert config.load("configs/smoke.py").name == "mine"
+    assert config.load("configs/small.py").name == "small"  # and the others are there all the same

@@ -29,7 +29,7 @@ GAPS = 20  # the longest pauses of a run, both of whose ends are such steps
 
 def html(found: Found) -> str:
     """The page, whole. Raises BadInput where plotly is not installed."""
-    return pages.filled(PAGE, SCRIPTS, data(found), {"plotly": plotly()})
+    return pages.filled("gptjax analyze", PAGE, SCRIPTS, data(found), [plotly()])
 
 
 def plotly() -> str:

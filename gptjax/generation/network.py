@@ -18,7 +18,8 @@ from gptjax.config import ModelConfig
 from gptjax.generation import native, weights
 from gptjax.generation.weights import Matrix
 from gptjax.model import blockwise
-from gptjax.model.blocks import CENTRE, HIDDEN, rope_angles, rotate
+from gptjax.model.blocks import HIDDEN, normed, rope_angles, turned, wired
+from gptjax.model.gpt import finished
 
 FEW_ROWS = 64  # up to which the kernel multiplies; more rows are worth XLA's copy of a weight
 
@@ -165,21 +166,20 @@ def layers(
             y_RO = multiplied(x_RI, packed["matrices"][name], layer, active_R, machine)
             return y_RO if bias is None else y_RO + bias.reshape(1, -1).astype(y_RO.dtype)
 
-        normed_RD = norm(x_RD, here["norm_attn"], cfg)
-        sides = {"q": cfg.n_heads, "k": cfg.n_kv_heads, "v": cfg.n_kv_heads}
-        q, k, v = (times(normed_RD, s, here["attn"].get(f"b_{s}")).reshape(R, n, -1) for s, n in sides.items())
-        if cfg.qk_norm:
-            q, k = norm(q, here["attn"]["norm_q"], cfg), norm(k, here["attn"]["norm_k"], cfg)
-        if rope is not None:
-            q, k = rotate(q[None], rope)[0], rotate(k[None], rope)[0]
-        mixed_RNH, cache = attend(q, k, v, cache, layer)
-        x_RD = x_RD + times(mixed_RNH.reshape(R, -1), "attn_out", here["attn"].get("b_out"))
-        if not cfg.parallel:
-            normed_RD = norm(x_RD, here["norm_mlp"], cfg)
-        names = ["mlp_gate", "mlp_in"] if "mlp_gate" in packed["matrices"] else ["mlp_in"]
-        biases = here["mlp"]["b_in"] if cfg.bias else [None] * len(names)
-        gates = [times(normed_RD, name, bias) for name, bias in zip(names, biases, strict=True)]
-        return x_RD + times(HIDDEN[cfg.mlp](*gates), "mlp_out", here["mlp"].get("b_out")), cache
+        def attn(x_RD: Array) -> tuple[Array, Cache]:
+            sides = {"q": cfg.n_heads, "k": cfg.n_kv_heads, "v": cfg.n_kv_heads}
+            q, k, v = (times(x_RD, s, here["attn"].get(f"b_{s}")).reshape(R, n, -1) for s, n in sides.items())
+            q, k = turned(q[None], k[None], cfg, lambda name, x: norm(x, here["attn"][name], cfg), rope)
+            mixed_RNH, new = attend(q[0], k[0], v, cache, layer)
+            return times(mixed_RNH.reshape(R, -1), "attn_out", here["attn"].get("b_out")), new
+
+        def mlp(x_RD: Array) -> Array:
+            names = ["mlp_gate", "mlp_in"] if "mlp_gate" in packed["matrices"] else ["mlp_in"]
+            biases = here["mlp"]["b_in"] if cfg.bias else [None] * len(names)
+            gates = [times(x_RD, name, bias) for name, bias in zip(names, biases, strict=True)]
+            return times(HIDDEN[cfg.mlp](*gates), "mlp_out", here["mlp"].get("b_out"))
+
+        return wired(x_RD, cfg, lambda name, x: norm(x, here[name], cfg), attn, mlp)
 
     x_RD, cache = jax.lax.fori_loop(0, cfg.n_layers, one, (x_RD, cache))
     return norm(x_RD, packed["norm_out"], cfg), cache
@@ -198,19 +198,9 @@ def unembed(packed: dict, x_RD: Array, active_R: Array, machine: Machine) -> Flo
         logits_RV = native.product(x_RD, matrix.w_LOI, matrix.scale_LO, jnp.int32(0), active_R)
     else:
         logits_RV = weights.product(x_RD, matrix, jnp.int32(0))
-    if cfg.logit_softcap:
-        logits_RV = cfg.logit_softcap * jnp.tanh(logits_RV / cfg.logit_softcap)
-    if cfg.padded_vocab == cfg.vocab_size:
-        return logits_RV
-    return jnp.where((jnp.arange(cfg.padded_vocab) < cfg.vocab_size)[None], logits_RV, -jnp.inf)
+    return finished(logits_RV, cfg)
 
 
 def norm(x: Array, params: dict, cfg: ModelConfig) -> Array:
     """`model.blocks.Norm` of the last axis."""
-    y = CENTRE[cfg.norm](x.astype(jnp.float32))
-    y = y * jax.lax.rsqrt(jnp.mean(jnp.square(y), axis=-1, keepdims=True) + cfg.norm_eps)
-    row = (1,) * (x.ndim - 1) + x.shape[-1:]
-    y = y * params["scale"].reshape(row)
-    if cfg.bias:
-        y = y + params["bias"].reshape(row)
-    return y.astype(x.dtype)
+    return normed(x, params["scale"], params["bias"] if cfg.bias else None, cfg)

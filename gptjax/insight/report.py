@@ -20,7 +20,7 @@ SMALL = 40  # pixels of a small attention map, at most
 
 def html(found: Look, name: str, spelled: Callable[[int], str]) -> str:
     """The page, whole; `spelled` is the text of a token."""
-    return pages.filled(PAGE, SCRIPTS, data(found, name, spelled))
+    return pages.filled("gptjax inspect", PAGE, SCRIPTS, data(found, name, spelled))
 
 
 def data(found: Look, name: str, spelled: Callable[[int], str]) -> dict[str, Any]:

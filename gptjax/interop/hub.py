@@ -19,7 +19,7 @@ def folder_of(name: str) -> pathlib.Path:
     try:
         hub = importlib.import_module("huggingface_hub")
     except ImportError as error:
-        raise BadInput(f"{name}: no such folder; names of the hub need pip install 'gptjax[hf]'") from error
+        raise BadInput(f"{name}: no such folder; names of the hub need pip install 'gptjax[hub]'") from error
     try:
         return pathlib.Path(hub.snapshot_download(name, allow_patterns=list(WANTED)))
     except Exception as error:  # of the hub's client and of the network, in many types

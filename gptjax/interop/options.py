@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from gptjax.config import BadInput, ModelConfig
+from gptjax.keys import OFF
 
 PAD_VOCAB_TO = 128  # as configs/base.py has it, so that `init_from` fits
 ACTIVATIONS = {  # activation_function: model.mlp; the first name of each is the one written
@@ -154,9 +155,7 @@ def of_llama(values: Mapping[str, Any]) -> Options:
 
 def model_config(**architecture: Any) -> ModelConfig:
     """A ModelConfig of the architecture, with what neither family has switched off."""
-    rest: dict[str, Any] = dict(
-        qk_norm=False, parallel=False, logit_softcap=0.0, pad_vocab_to=PAD_VOCAB_TO, dtype="float32"
-    )
+    rest: dict[str, Any] = OFF | dict(pad_vocab_to=PAD_VOCAB_TO, dtype="float32")
     run: dict[str, Any] = dict(mup_base_width=0, attention="auto", scan=True, remat="none", saved=(), offloaded=())
     return ModelConfig(**architecture, **rest, **run)
 
@@ -190,7 +189,7 @@ def family_of(cfg: ModelConfig) -> str:
     wanted: dict[str, tuple] = {"norm": ("rms",), "mlp": ("swiglu",), "bias": (False,)}
     if not rope:
         wanted = {"norm": ("layer",), "mlp": tuple(ACTIVATIONS.values())}
-    wanted |= {"qk_norm": (False,), "parallel": (False,), "logit_softcap": (0.0,)}
+    wanted |= {key: (value,) for key, value in OFF.items()}
     wrong = [
         f"model.{key}={getattr(cfg, key)!r}" for key, allowed in wanted.items() if getattr(cfg, key) not in allowed
     ]

@@ -16,12 +16,12 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from gptjax import mesh
 from gptjax.config import ModelConfig
+from gptjax.keys import GATES
 from gptjax.model.attention import Slots, attention
 from gptjax.model.product import product, products
 
 STD = 0.02  # of fresh weights (Radford et al. 2019, as released)
 CENTRE = {"layer": lambda x: x - x.mean(-1, keepdims=True), "rms": lambda x: x}
-GATES = {"gelu": 1, "gelu_exact": 1, "relu": 1, "swiglu": 2, "relu2": 1}
 HIDDEN = {
     "gelu": lambda h_BTF: jax.nn.gelu(h_BTF, approximate=True),  # Hendrycks & Gimpel 2016, the tanh form
     "gelu_exact": lambda h_BTF: jax.nn.gelu(h_BTF, approximate=False),
@@ -100,6 +100,35 @@ def rotate(x_BTNH: Float[Array, "B T N H"], rope: tuple[Array, Array]) -> Float[
     return jnp.concatenate([a * cos - b * sin, b * cos + a * sin], axis=-1).astype(x_BTNH.dtype)
 
 
+def turned(q: Array, k: Array, cfg: ModelConfig, norm: Callable[[str, Array], Array], rope: tuple | None) -> tuple:
+    """Queries and keys, (B, T, heads, H), as attention takes them: each head's normed, then rotated."""
+    if cfg.qk_norm:
+        q, k = norm("norm_q", q), norm("norm_k", k)
+    return (q, k) if rope is None else (rotate(q, rope), rotate(k, rope))
+
+
+def wired(x: Array, cfg: ModelConfig, norm: Callable[[str, Array], Array], attn: Callable, mlp: Callable) -> tuple:
+    """How a layer hangs together, in training and generation, over any leading axes.
+
+    `norm(name, x)` is one of its norms; `attn` takes what is normed and gives what it adds to x, and its keys and
+    values; `mlp` gives what it adds. Returns the layer's output, and those keys and values.
+    """
+    normed = norm("norm_attn", x)
+    added, kept = attn(normed)
+    x = x + added
+    if not cfg.parallel:  # parallel: Wang & Komatsuzaki 2021
+        normed = norm("norm_mlp", x)
+    return x + mlp(normed), kept
+
+
+def normed(x: Array, scale: Array, bias: Array | None, cfg: ModelConfig) -> Array:
+    """LayerNorm (Ba et al. 2016) or RMSNorm (Zhang & Sennrich 2019) over the last axis, in float32 or wider."""
+    y, row = CENTRE[cfg.norm](wide(x)), (1,) * (x.ndim - 1) + x.shape[-1:]
+    y = y * jax.lax.rsqrt(jnp.mean(jnp.square(y), axis=-1, keepdims=True) + cfg.norm_eps)
+    y = y * scale.reshape(row)
+    return (y if bias is None else y + bias.reshape(row)).astype(x.dtype)
+
+
 def weight(module: nn.Module, name: str, shape: tuple[int, ...], std: float) -> Array:
     return module.param(f"w_{name}", nn.initializers.normal(std), shape, jnp.float32)
 
@@ -113,19 +142,14 @@ def biased(module: nn.Module, name: str, y: Array, shape: tuple[int, ...]) -> Ar
 
 
 class Norm(nn.Module):
-    """Over the last axis: LayerNorm (Ba et al. 2016) or RMSNorm (Zhang & Sennrich 2019)."""
-
     cfg: ModelConfig
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        y = CENTRE[self.cfg.norm](wide(x))
-        y = y * jax.lax.rsqrt(jnp.mean(jnp.square(y), axis=-1, keepdims=True) + self.cfg.norm_eps)
-        size, row = x.shape[-1:], (1,) * (x.ndim - 1) + x.shape[-1:]
-        y = y * self.param("scale", nn.initializers.ones, size, jnp.float32).reshape(row)
+        scale, bias = self.param("scale", nn.initializers.ones, x.shape[-1:], jnp.float32), None
         if self.cfg.bias:
-            y = y + self.param("bias", nn.initializers.zeros, size, jnp.float32).reshape(row)
-        return y.astype(x.dtype)
+            bias = self.param("bias", nn.initializers.zeros, x.shape[-1:], jnp.float32)
+        return normed(x, scale, bias, self.cfg)
 
 
 class Attention(nn.Module):
@@ -150,10 +174,7 @@ class Attention(nn.Module):
         q_BTNH = biased(self, "q", q_BTNH, (N, H))
         k_BSKH, v_BSKH = biased(self, "k", k_BSKH, (K, H)), biased(self, "v", v_BSKH, (K, H))
         q_BTNH, k_BSKH, v_BSKH = tap("queries", q_BTNH), tap("keys", k_BSKH), tap("values", v_BSKH)
-        if cfg.qk_norm:
-            q_BTNH, k_BSKH = Norm(cfg, name="norm_q")(q_BTNH), Norm(cfg, name="norm_k")(k_BSKH)
-        if shared.rope is not None:
-            q_BTNH, k_BSKH = rotate(q_BTNH, shared.rope), rotate(k_BSKH, shared.rope)
+        q_BTNH, k_BSKH = turned(q_BTNH, k_BSKH, cfg, lambda name, x: Norm(cfg, name=name)(x), shared.rope)
         if kv is not None and slots.first is not None:
             kv = k_BSKH, v_BSKH = written(kv[0], k_BSKH, slots.first), written(kv[1], v_BSKH, slots.first)
 
@@ -199,15 +220,17 @@ class Block(nn.Module):
         tap = Tap(self.edits, self.capture, layer)
         if shared.key is not None:
             shared = shared._replace(key=jax.random.fold_in(shared.key, layer))
-        x_BTD = tap("residual_in", x_BTD)
-        normed_BTD = Norm(cfg, name="norm_attn")(x_BTD)
-        attn_BTD, kv = Attention(cfg, name="attn")(normed_BTD, kv, shared, tap)
-        x_BTD = x_BTD + dropout(tap("attn_out", attn_BTD), cfg.dropout, shared.key, 1)
-        if not cfg.parallel:  # parallel: Wang & Komatsuzaki 2021
-            normed_BTD = Norm(cfg, name="norm_mlp")(x_BTD)
-        mlp_BTD = Mlp(cfg, name="mlp")(normed_BTD, tap)
-        x_BTD = x_BTD + dropout(tap("mlp_out", mlp_BTD), cfg.dropout, shared.key, 2)
-        return tap("residual_out", x_BTD), (kv, tap.seen)
+
+        def attn(x_BTD: Array) -> tuple:
+            attn_BTD, new_kv = Attention(cfg, name="attn")(x_BTD, kv, shared, tap)
+            return dropout(tap("attn_out", attn_BTD), cfg.dropout, shared.key, 1), new_kv
+
+        def mlp(x_BTD: Array) -> Array:
+            return dropout(tap("mlp_out", Mlp(cfg, name="mlp")(x_BTD, tap)), cfg.dropout, shared.key, 2)
+
+        norm = lambda name, x_BTD: Norm(cfg, name=name)(x_BTD)
+        x_BTD, new_kv = wired(tap("residual_in", x_BTD), cfg, norm, attn, mlp)
+        return tap("residual_out", x_BTD), (new_kv, tap.seen)
 
 
 def hidden_std(cfg: ModelConfig) -> float:

@@ -195,12 +195,17 @@ def unembed(params: dict, x_BTD: Float[Array, "B T D"], cfg: ModelConfig) -> Flo
     w_VD = params["w_tok" if cfg.tied else "w_head"]
     wide = jnp.promote_types(x_BTD.dtype, jnp.float32)
     logits_BTV = jnp.einsum("BTD,VD->BTV", x_BTD, w_VD.astype(x_BTD.dtype), preferred_element_type=wide)
+    return finished(logits_BTV, cfg)
+
+
+def finished(logits: Float[Array, "*rows V"], cfg: ModelConfig) -> Float[Array, "*rows V"]:
+    """What the head gives, soft-capped, and -inf for the rows that pad the vocabulary; generation's too."""
     if cfg.logit_softcap:
-        logits_BTV = cfg.logit_softcap * jnp.tanh(logits_BTV / cfg.logit_softcap)  # Gemma Team 2024, section 2
+        logits = cfg.logit_softcap * jnp.tanh(logits / cfg.logit_softcap)  # Gemma Team 2024, section 2
     if cfg.padded_vocab == cfg.vocab_size:
-        return logits_BTV
-    real_11V = (jnp.arange(cfg.padded_vocab) < cfg.vocab_size)[None, None]
-    return jnp.where(real_11V, logits_BTV, -jnp.inf)
+        return logits
+    real = (jnp.arange(cfg.padded_vocab) < cfg.vocab_size).reshape((1,) * (logits.ndim - 1) + (-1,))
+    return jnp.where(real, logits, -jnp.inf)
 
 
 def normed_out(params: dict, x_BTD: Float[Array, "B T D"], cfg: ModelConfig) -> Float[Array, "B T D"]:

@@ -6,6 +6,7 @@ A preset sets every field of the architecture, and none of how it is trained or 
 import difflib
 
 from gptjax.config import BadInput
+from gptjax.keys import OFF
 
 GPT2 = {  # n_layers, d_model, n_heads (Radford et al. 2019, table 2; heads and names as released)
     "124M": (12, 768, 12),
@@ -45,10 +46,8 @@ def gpt2(size: str) -> dict:
         norm_eps=1e-5,
         mlp="gelu",
         bias=True,
-        qk_norm=False,
         tied=True,
-        parallel=False,
-        logit_softcap=0.0,
+        **OFF,
     )
 
 
@@ -76,10 +75,8 @@ def llama(size: str) -> dict:
         norm_eps=1e-5,
         mlp="swiglu",
         bias=False,
-        qk_norm=False,
         tied=tied,
-        parallel=False,
-        logit_softcap=0.0,
+        **OFF,
     )
 
 

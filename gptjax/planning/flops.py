@@ -17,6 +17,7 @@ activations and the optimizer count for nothing. Where documents are masked it c
 """
 
 from gptjax.config import ModelConfig
+from gptjax.keys import GATES
 from gptjax.planning import chips
 
 
@@ -59,4 +60,4 @@ def layer_weights(cfg: ModelConfig) -> int:
 
 
 def gates(cfg: ModelConfig) -> int:
-    return 2 if cfg.mlp == "swiglu" else 1
+    return GATES[cfg.mlp]

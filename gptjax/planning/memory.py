@@ -26,6 +26,7 @@ it (relaid) or in the backward pass of a layer (gradients, gathered, layer); the
 from typing import NamedTuple
 
 from gptjax.config import Config, ModelConfig, OptimConfig
+from gptjax.keys import MOMENTS
 from gptjax.model.adapters import A
 from gptjax.planning.flops import gates
 from gptjax.planning.parameters import LANES, Number, Parameter, Ways, held, parameters, trained, with_adapters
@@ -138,14 +139,12 @@ def optimizer_size(cfg: OptimConfig, found: dict[str, Parameter], ways: Ways) ->
     own = {name: one.size(ways) for name, one in found.items()}
     total = sum(own.values())
     matrices = sum(size for name, size in own.items() if name.startswith("blocks/") and "/w_" in name)
-    kept = {
-        "adamw": 2 * total,
-        "lion": total,
-        "sgd": total,
-        "muon": matrices + 2 * (total - matrices),
-        "adafactor": (total if cfg.b1 else 0) + sum(second_moment(one, ways) for one in found.values()),
-    }
-    return kept[cfg.name] + (total if cfg.ema_decay else 0)
+    kept = MOMENTS[cfg.name] * total
+    if cfg.name == "muon":
+        kept += total - matrices  # which adamw updates
+    if cfg.name == "adafactor":
+        kept += sum(second_moment(one, ways) for one in found.values()) - (0 if cfg.b1 else total)
+    return kept + (total if cfg.ema_decay else 0)
 
 
 def second_moment(one: Parameter, ways: Ways) -> Number:

@@ -34,6 +34,8 @@ class Roofline(NamedTuple):
 
 
 def bound(cfg: Config, ways: Ways, chip: Chip | None, collectives: dict[str, Traffic]) -> Roofline:
+    """Seconds that a step takes at the least for its FLOPs, its memory traffic and what it sends, each alone; None
+    where the chip, or its peak at the config's dtype, is unknown."""
     if chip is None:
         return Roofline(None, None, None, None)
     peak = chip.peak_flops if cfg.model.dtype == "bfloat16" else None

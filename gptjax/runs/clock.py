@@ -12,8 +12,6 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-import numpy as np
-
 KINDS = (
     *(
         "start",
@@ -86,6 +84,8 @@ def goodput(lines: Sequence[Mapping]) -> Goodput:
     What a later session does again is lost: the updates from the step that it starts from to the last line before.
     Between two lines their time is interpolated. What a killed process did after its last line counts as idle.
     """
+    import numpy as np  # here, since every command imports this file, and the interpolation is all that it is for
+
     sessions = collections.defaultdict(list)
     for line in lines:
         if "time/began" in line:

@@ -22,6 +22,9 @@ PAGE = pathlib.Path(__file__).with_name("page.html")
 
 
 def make(service: Service, token: str | None) -> Starlette:
+    """The ASGI app: OpenAI's endpoints, the page and /health; every failure is OpenAI's error object. With a token,
+    clients must know it (door.py)."""
+
     async def models(request: Request) -> Response:
         return JSONResponse({"object": "list", "data": [service.model()]})
 

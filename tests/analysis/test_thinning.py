@@ -58,7 +58,8 @@ def contrast(one: str, other: str) -> float:
 
 
 def test_words_and_curves_stand_out_from_both_grounds():
-    found = dict(re.findall(r"--(\w+): light-dark\((#\w{6}, #\w{6})\)", pages.text_of(report.PAGE / "style.css")))
+    style = pages.text_of(pages.BASE / "base.css") + pages.text_of(report.PAGE / "style.css")
+    found = dict(re.findall(r"--(\w+): light-dark\((#\w{6}, #\w{6})\)", style))
     themes = {name: pair.split(", ") for name, pair in found.items()}
     curves = set(
         re.findall(r'"(#\w{6})"', pages.text_of(report.PAGE / "data.js") + pages.text_of(report.PAGE / "run.js"))

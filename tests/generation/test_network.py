@@ -1,5 +1,6 @@
 """Prefill and steps over rows compute what the model computes over whole texts, on every way of multiplying."""
 
+import dataclasses
 import functools
 
 import jax
@@ -14,10 +15,15 @@ from tests.tiny import make_config
 
 MODELS = {
     "gpt2": ("model.bias=true", "model.vocab_size=61"),
-    "llama": ("model.position=rope", "model.norm=rms", "model.mlp=swiglu", "model.n_kv_heads=2", "model.tied=false"),
+    "llama": ("model.position=rope", "model.norm=rms", "model.mlp=swiglu", "model.n_kv_heads=2", "model.tied=false",
+              "model.bias=false"),
     "rest": ("model.parallel=true", "model.qk_norm=true", "model.mlp=relu2", "model.logit_softcap=3.0",
              "model.d_model=36", "model.d_hidden=50"),
 }  # fmt: skip
+ELSEWHERE = """
+    context n_layers n_heads rope_base norm_eps dropout pad_vocab_to mup_base_width dtype attention scan remat saved
+    offloaded
+"""  # sizes that are any number, and keys that say how one trains
 NATIVE = [False, pytest.param(True, marks=pytest.mark.skipif(not native.registered(), reason="no C++ compiler here"))]
 forward = jax.jit(gpt.forward, static_argnames="cfg")
 prefill = jax.jit(network.prefill, static_argnames="machine")
@@ -30,6 +36,13 @@ def model(name):
     params = jax.jit(functools.partial(gpt.init, cfg=cfg))(jax.random.key(0))
     noise = lambda leaf: leaf + 0.3 * jax.random.normal(jax.random.key(leaf.size), leaf.shape)  # biases, scales
     return cfg, jax.tree.map(noise, params)
+
+
+def test_no_option_of_the_model_is_left_out():
+    """A new one that generation does not know would give other text than was trained, without a word."""
+    models = [make_config(*overrides).model for overrides in MODELS.values()]
+    same = {field.name for field in dataclasses.fields(models[0]) if len({getattr(m, field.name) for m in models}) == 1}
+    assert same == set(ELSEWHERE.split())
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -10,6 +10,7 @@ import optax
 
 from gptjax import tree
 from gptjax.config import ModelConfig
+from gptjax.keys import OFF
 from gptjax.model import gpt
 
 GPT2 = ModelConfig(
@@ -26,10 +27,8 @@ GPT2 = ModelConfig(
     norm_eps=1e-5,
     mlp="gelu",
     bias=True,
-    qk_norm=False,
     tied=True,
-    parallel=False,
-    logit_softcap=0.0,
+    **OFF,
     dropout=0.0,
     mup_base_width=0,
     pad_vocab_to=16,

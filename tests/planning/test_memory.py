@@ -47,7 +47,7 @@ def test_parameters_are_those_of_the_model_and_lie_where_the_rules_put_them(chan
         assert one.axes + (None,) * (len(one.shape) - len(one.axes)) == padded, name
 
 
-@pytest.mark.parametrize("name", ["adamw", "adafactor", "lion", "muon", "sgd"])
+@pytest.mark.parametrize("name", optim.OPTIMIZERS)
 @pytest.mark.parametrize("ema_decay", [0.0, 0.9])
 def test_the_optimizer_holds_what_the_formula_says(name, ema_decay):
     cfg = variant({}, optim=dataclasses.replace(BASE.optim, name=name, ema_decay=ema_decay))

@@ -6,14 +6,14 @@ from jax.sharding import PartitionSpec as P
 
 from gptjax import mesh, tree
 from gptjax.config import BadInput, MeshConfig
-from gptjax.training import sharding, step
+from gptjax.training import optim, sharding, step
 from tests.tiny import make_batch, make_config, mesh_of
 
 MODERN = ("model.position=rope", "model.norm=rms", "model.mlp=swiglu", "model.qk_norm=true", "model.tied=false")
 
 
 @pytest.mark.parametrize("overrides", [(), MODERN])
-@pytest.mark.parametrize("optimizer", ["adamw", "adafactor", "lion", "muon", "sgd"])
+@pytest.mark.parametrize("optimizer", optim.OPTIMIZERS)
 def test_optimizer_state_lies_with_its_parameter(overrides, optimizer):
     cfg = make_config(*overrides, f"optim.name={optimizer}")
     state = step.abstract_state(cfg, mesh_of(2, 2, 2, 1))

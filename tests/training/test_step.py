@@ -8,7 +8,7 @@ import pytest
 
 from gptjax import tree
 from gptjax.commands.train import trace_update
-from gptjax.training import loss, sharding, step
+from gptjax.training import loss, optim, sharding, step
 from tests.tiny import make_batch, make_config, mesh_of
 
 ONE = (1, 1, 1, 1)
@@ -176,7 +176,7 @@ def test_named_points_are_saved_and_others_computed_anew():
     assert matmuls("model.saved=attn_out") < matmuls()
 
 
-@pytest.mark.parametrize("name", ["adamw", "adafactor", "lion", "muon", "sgd"])
+@pytest.mark.parametrize("name", optim.OPTIMIZERS)
 def test_the_first_moment_can_be_narrow(name):
     cfg = make_config(f"optim.name={name}", "optim.momentum_dtype=bfloat16")
     state = step.abstract_state(cfg, mesh_of(*ONE))

@@ -1,20 +1,7 @@
 // What the page knows: the runs, which of them are shown, and how numbers are written.
-// Everything that came from a run is put into the page as text, never as markup.
-const $ = (id) => document.getElementById(id);
-const DATA = JSON.parse($("data").textContent);
 const RUNS = DATA.runs;
 RUNS.forEach((run, at) => { run.at = at; });
 const STATE = { shown: RUNS, picked: null, mark: null, sort: { column: null, up: true } };
-
-function el(tag, attributes = {}, ...children) {
-  const made = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) {
-    if (name === "onclick") made.addEventListener("click", value);
-    else if (value !== null && value !== undefined) made.setAttribute(name, value);
-  }
-  made.append(...children.map((child) => (child instanceof Node ? child : String(child))));
-  return made;
-}
 
 function options(select, pairs, chosen) {
   select.replaceChildren(...pairs.map(([value, text]) => {
@@ -25,8 +12,6 @@ function options(select, pairs, chosen) {
 }
 
 // Numbers -------------------------------------------------------------------------------------------------------------
-
-const known = (value) => value !== null && value !== undefined;
 
 function number(value) {
   if (!known(value)) return "";

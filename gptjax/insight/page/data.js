@@ -1,20 +1,10 @@
-// What the page knows, how it is spelled and coloured. Texts go into the page as text, never as markup.
-const $ = (id) => document.getElementById(id);
-const DATA = JSON.parse($("data").textContent);
+// What the page knows, how it is spelled and coloured.
 const N_TOKENS = DATA.tokens.length, N_LAYERS = DATA.attention.length, N_HEADS = DATA.heads;
 const STATE = { at: N_TOKENS - 1, layer: 0, head: 0 };
-
-function el(tag, attributes = {}, ...children) {
-  const made = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) if (value !== null && value !== undefined) made.setAttribute(name, value);
-  made.append(...children);
-  return made;
-}
 
 const word = (id) => DATA.words[id];
 const seen = (text) => text.replaceAll(" ", "·").replaceAll("\n", "↵").replaceAll("\t", "→") || "∅";  // of a token on its own
 const shown = (id) => el("code", {}, seen(word(id)));
-const known = (value) => value !== null && value !== undefined;
 const number = (value, digits = 3) => (known(value) ? Number(value.toPrecision(digits)).toLocaleString("en", { maximumSignificantDigits: digits }) : "");
 const chance = (nats) => Math.exp(-nats);
 const percent = (p) => (p >= 0.9995 ? "100%" : p >= 0.1 ? `${(100 * p).toFixed(0)}%` : p >= 0.001 ? `${(100 * p).toFixed(1)}%` : "<0.1%");
