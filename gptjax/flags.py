@@ -5,7 +5,7 @@ import difflib
 import re
 from typing import NoReturn
 
-from gptjax import audit_flags, config
+from gptjax import audit_flags, config, help_text
 from gptjax.config import BadInput
 
 
@@ -31,13 +31,19 @@ def one_line(text: str) -> str:
 
 def make_parser() -> argparse.ArgumentParser:
     parser = Parser(
-        prog="gptjax", description="GPT language models in JAX, from theory to practice.", allow_abbrev=False
+        prog="gptjax",
+        description=help_text.WHAT,
+        epilog=help_text.MORE,
+        allow_abbrev=False,
     )
     commands = parser.add_subparsers(dest="name", required=True, metavar="COMMAND")
 
     train = add(commands, "train", "train a model, or go on training it")
     train.add_argument(
-        "--config", required=True, metavar="FILE", help="a file of configs/; --config.KEY=VALUE changes it"
+        "--config",
+        required=True,
+        metavar="FILE",
+        help="a file of configs/; --config.KEY=VALUE changes it (configs/base.py)",
     )
     train.add_argument(
         "--workdir", required=True, metavar="DIR", help="the run: logs and checkpoints (local, gs:// or s3://)"
@@ -60,7 +66,7 @@ def make_parser() -> argparse.ArgumentParser:
     plan.add_argument(
         "--topology",
         metavar="NAME",
-        help="v5e:16x16, 2*v5p:8x8x8 (slices), h100:2x8 (hosts x GPUs); default: this machine",
+        help="v5e:16x16, 2*v5p:8x8x8 (slices), h100:2x8 (hosts x GPUs), rtx4090 (one GPU); default: this machine",
     )
     plan.add_argument(
         "--search", action="store_true", help="propose mesh, remat and batch for the topology, by formula"
@@ -265,11 +271,12 @@ def add_from(parser: argparse.ArgumentParser) -> None:
 
 def add_rows(parser: argparse.ArgumentParser, rows: list[tuple[str, type, object, str, str]]) -> None:
     for name, kind, default, metavar, text in rows:
-        parser.add_argument(f"--{name}", type=kind, default=default, metavar=metavar, help=text)
+        help_text.add_flag(parser, name, kind, default, metavar, text)
 
 
 def add(commands, name: str, summary: str) -> argparse.ArgumentParser:
-    made = commands.add_parser(name, help=summary, description=summary, allow_abbrev=False)
+    ending = help_text.ending(name)
+    made = commands.add_parser(name, help=summary, description=summary, allow_abbrev=False, **ending)
     made.set_defaults(parser=made)
     return made
 
