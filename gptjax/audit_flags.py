@@ -2,7 +2,7 @@
 
 import argparse
 
-from gptjax.help_text import with_default
+from gptjax.help_text import add_flag
 
 Row = tuple[str, type, object, str, str]
 
@@ -38,9 +38,7 @@ def add_to(audit: argparse.ArgumentParser) -> None:
     for title, rows in (("of --from", OF_MODEL), ("of --corpus", OF_CORPUS)):
         group = audit.add_argument_group(title)
         for name, kind, default, metavar, text in rows:
-            group.add_argument(
-                f"--{name}", type=kind, default=default, metavar=metavar, help=with_default(text, default)
-            )
+            add_flag(group, name, kind, default, metavar, text)
         if rows is OF_CORPUS:
             group.add_argument("--strict", action="store_true", help="exit with 2 where anything is found")
     audit.add_argument("--json", metavar="FILE", help="write every figure, or every finding with its place")

@@ -1,5 +1,10 @@
 """What --help of every command ends with, and how a flag's default is told."""
 
+import argparse
+from typing import Any
+
+WHAT = "GPT language models in JAX, from theory to practice."
+MORE = "gptjax COMMAND --help has the flags of a command, with an example. Sweeps: python -m launch --help."
 EXAMPLES = {
     "train": [
         "gptjax train --config=configs/smoke.py --workdir=runs/smoke",
@@ -34,13 +39,15 @@ EXAMPLES = {
 }
 
 
-def examples(command: str) -> str:
-    return "\n".join(
-        ["examples:" if len(EXAMPLES[command]) > 1 else "example:", *(f"  {e}" for e in EXAMPLES[command])]
-    )
+def ending(command: str) -> dict[str, Any]:
+    """What argparse is told of the end of a command's help: its examples, line by line."""
+    title = "examples:" if len(EXAMPLES[command]) > 1 else "example:"
+    lines = [title, *(f"  {line}" for line in EXAMPLES[command])]
+    return {"epilog": "\n".join(lines), "formatter_class": argparse.RawDescriptionHelpFormatter}
 
 
-def with_default(text: str, default: object) -> str:
-    """A flag's help with the value that it has when it is not given; what is off by 0 says so itself."""
-    shown = default not in (None, "", 0) and "default" not in text
-    return f"{text} (default {default})" if shown else text
+def add_flag(parser: Any, name: str, kind: type, default: object, metavar: str, text: str) -> None:
+    """A flag whose help tells its default; what is off by 0, or says so itself, has it there."""
+    if default not in (None, "", 0) and "default" not in text:
+        text = f"{text} (default {default})"
+    parser.add_argument(f"--{name}", type=kind, default=default, metavar=metavar, help=text)
