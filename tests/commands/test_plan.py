@@ -56,9 +56,8 @@ def test_this_machine_is_asked_in_a_child(tmp_path, capsys):
     found = planned(tmp_path, "--config=configs/base.py", *sizes)
     assert found["source"] == "compiled, never run" and found["fits"] is None and found["hbm_bytes"] is None
     assert found["memory_bytes"] > 4 * 3 * found["n_params"] and found["estimate"]["mfu"] is None
-    assert "this machine" in capsys.readouterr().out
     said = capsys.readouterr().out
-    assert "how long a step takes: unknown, since the chip's speed is" in said and "(unknown)" not in said
+    assert "this machine" in said and "how long a step takes: unknown" in said and "(unknown)" not in said
 
 
 def test_a_compiler_that_dies_is_a_line_and_not_a_stack(tmp_path, capsys, monkeypatch):
