@@ -12,7 +12,7 @@ from launch.flags import COMMANDS, EXAMPLES, parsed
 from launch.sweep import Base, Sweep, product, seeds, zip_
 
 OF_OPTIMIZERS = {"optim.name": ["adamw", "lion"], "optim.b1": [0.9, 0.95]}
-OF_BOTH = zip_(OF_OPTIMIZERS | {"optim.weight_decay": [0.1, 1.0], "optim.clip_norm": [1.0, 0.5]})
+OF_BOTH = zip_(OF_OPTIMIZERS | {"optim.clip_norm": [1.0, 0.5]})
 CELLS = product({"optim.peak_lr": [1e-4, 1e-3]}, OF_BOTH, seeds(2))
 SWEEP = Sweep(config="configs/gpt2_124m.py", cells=CELLS)
 
