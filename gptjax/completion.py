@@ -8,18 +8,19 @@ import os
 from typing import NoReturn
 
 import argcomplete
+import argcomplete.shell_integration
 from argcomplete.completers import BaseCompleter, ChoicesCompleter, DirectoriesCompleter, FilesCompleter
 
 from gptjax import config
 from gptjax.keys import CHOICES
 
 FOLDERS, FILES = ("DIR", "DIR|NAME", "FOLDER", "RUN"), ("FILE", "GLOB", "NAME,...")
-NOTHING = ChoicesCompleter(())  # argcomplete's own SuppressCompleter would hide the flag itself
+NOTHING = ChoicesCompleter({})  # argcomplete's own SuppressCompleter would hide the flag itself
 
 
 def script(shell: str) -> str:
     """What bash, zsh or fish executes once, to ask `gptjax` at each Tab from then on."""
-    return argcomplete.shellcode(["gptjax"], shell=shell)
+    return argcomplete.shell_integration.shellcode(["gptjax"], shell=shell)
 
 
 def answer(parser: argparse.ArgumentParser) -> NoReturn:
@@ -50,6 +51,6 @@ def completer(action: argparse.Action) -> BaseCompleter:
 
 def add_keys(command: argparse.ArgumentParser) -> None:
     for key, kind in config.key_types().items():
-        words = ("true", "false") if kind is bool else CHOICES.get(key, ())
+        words: tuple[str, ...] = ("true", "false") if kind is bool else CHOICES.get(key, ())
         action = command.add_argument(f"--config.{key}", help=getattr(kind, "__name__", str(kind)))
-        vars(action)["completer"] = ChoicesCompleter(words)
+        vars(action)["completer"] = ChoicesCompleter(dict.fromkeys(words, ""))

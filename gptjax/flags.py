@@ -3,21 +3,27 @@
 import argparse
 import difflib
 
-from gptjax import audit_flags, config
+from gptjax import audit_flags, config, help_text
 from gptjax.config import BadInput
 from gptjax.parser import Parser, Row, Version, add, add_rows
 
 
 def make_parser() -> argparse.ArgumentParser:
     parser = Parser(
-        prog="gptjax", description="GPT language models in JAX, from theory to practice.", allow_abbrev=False
+        prog="gptjax",
+        description=help_text.WHAT,
+        epilog=help_text.MORE,
+        allow_abbrev=False,
     )
     parser.add_argument("--version", action=Version, nargs=0, help="print it and end")
     commands = parser.add_subparsers(dest="name", required=True, metavar="COMMAND")
 
     train = add(commands, "train", "train a model, or go on training it")
     train.add_argument(
-        "--config", required=True, metavar="FILE", help="a file of configs/; --config.KEY=VALUE changes it"
+        "--config",
+        required=True,
+        metavar="FILE",
+        help="a file of configs/; --config.KEY=VALUE changes it (configs/base.py)",
     )
     train.add_argument(
         "--workdir", required=True, metavar="DIR", help="the run: logs and checkpoints (local, gs:// or s3://)"
@@ -40,7 +46,7 @@ def make_parser() -> argparse.ArgumentParser:
     plan.add_argument(
         "--topology",
         metavar="NAME",
-        help="v5e:16x16, 2*v5p:8x8x8 (slices), h100:2x8 (hosts x GPUs); default: this machine",
+        help="v5e:16x16, 2*v5p:8x8x8 (slices), h100:2x8 (hosts x GPUs), rtx4090 (one GPU); default: this machine",
     )
     plan.add_argument(
         "--search", action="store_true", help="propose mesh, remat and batch for the topology, by formula"

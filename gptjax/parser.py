@@ -5,7 +5,7 @@ import difflib
 import re
 from typing import NoReturn
 
-from gptjax import config
+from gptjax import config, help_text
 from gptjax.config import BadInput
 
 Row = tuple[str, type, object, str, str]  # of a flag: name, type, default, metavar, help
@@ -43,10 +43,11 @@ def one_line(text: str) -> str:
 
 def add_rows(parser: argparse._ActionsContainer, rows: list[Row]) -> None:
     for name, kind, default, metavar, text in rows:
-        parser.add_argument(f"--{name}", type=kind, default=default, metavar=metavar, help=text)
+        help_text.add_flag(parser, name, kind, default, metavar, text)
 
 
 def add(commands, name: str, summary: str) -> argparse.ArgumentParser:
-    made = commands.add_parser(name, help=summary, description=summary, allow_abbrev=False)
+    ending = help_text.ending(name)
+    made = commands.add_parser(name, help=summary, description=summary, allow_abbrev=False, **ending)
     made.set_defaults(parser=made)
     return made

@@ -102,7 +102,9 @@ def validate_sizes(cfg: Config) -> None:
         near = max(c for c in range(1, cfg.loss.n_chunks + 1) if m.context % c == 0)
         raise BadInput(f"loss.n_chunks={cfg.loss.n_chunks} does not divide model.context={m.context}; try {near}")
     if len(cfg.data.weights) != len(cfg.data.corpora) or not cfg.data.corpora:
-        raise BadInput(f"data.weights has {len(cfg.data.weights)} entries for {len(cfg.data.corpora)} data.corpora")
+        n, weights = len(cfg.data.corpora), len(cfg.data.weights)
+        advice = f"; give each its share: data.weights={','.join('1' * n)}" if n else "; name a corpus, such as python"
+        raise BadInput(f"data.weights has {weights} entr{'y' if weights == 1 else 'ies'} for {n} data.corpora{advice}")
     kind = "preferences" if cfg.data.preferences else "dialogs"
     if cfg.data.dialogs and not all(spec.startswith(f"{kind}:") for spec in cfg.data.corpora):
         other = next(spec for spec in cfg.data.corpora if not spec.startswith(f"{kind}:"))
@@ -115,7 +117,8 @@ def validate_sizes(cfg: Config) -> None:
     if min(cfg.data.weights) <= 0:
         raise BadInput(f"data.weights={cfg.data.weights}: every weight must be above 0")
     if cfg.optim.warmup_steps >= cfg.n_steps:
-        raise BadInput(f"optim.warmup_steps={cfg.optim.warmup_steps} must be below n_steps={cfg.n_steps}")
+        few = cfg.n_steps // 10
+        raise BadInput(f"optim.warmup_steps={cfg.optim.warmup_steps} must be below n_steps={cfg.n_steps}; try {few}")
     if sizes.count(-1) > 1 or 0 in sizes:
         raise BadInput(f"mesh={sizes}: sizes are above 0, and at most one may be -1 (inferred)")
     if cfg.spike.action == "rollback" and (not cfg.save_every or not cfg.keep_every or cfg.keep_every % cfg.save_every):

@@ -6,8 +6,11 @@ Exit codes: 0 done; 1 some trial has failed; 2 bad input; 75 trials are still to
 import argparse
 import collections
 import contextlib
+import difflib
 import json
 import pathlib
+import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -18,6 +21,7 @@ from typing import Any
 from gptjax import config
 from gptjax.config import BadInput
 from gptjax.parser import one_line
+from gptjax.runs.faults import StorageFailed
 from launch import batch, controller, engines, flags, halving, plan, search, show, sweep
 from launch.controller import Driver
 from launch.sweep import Base, Sweep
@@ -34,6 +38,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BadInput as error:
         print(f"launch: {one_line(str(error))}", file=sys.stderr)
         return BAD_INPUT
+    except StorageFailed as error:
+        print(f"launch: {one_line(str(error))}", file=sys.stderr)
+        return SOME_FAILED
 
 
 def opened(asked: argparse.Namespace, keys: list[str], settings: list[str]) -> tuple[Driver, Base, Sweep]:
@@ -44,7 +51,7 @@ def opened(asked: argparse.Namespace, keys: list[str], settings: list[str]) -> t
     place = batch.place(asked.runs, name)
     chosen = {one: engines.settings(one, made.engines.get(one, {})) for one in engines.ENGINES}
     chosen[asked.on] = engines.settings(asked.on, made.engines.get(asked.on, {}), settings)
-    told = lambda text: print(f"launch: {one_line(text)}", file=sys.stderr)
+    told = Teller()
     given = made.config, made.max_failures, made.metric, asked.on, chosen, told
     driver = Driver(place, Table(place.table), sweep.trials(made, base, name), *given)
     if made.search is not None:
@@ -52,9 +59,25 @@ def opened(asked: argparse.Namespace, keys: list[str], settings: list[str]) -> t
     if made.halving is not None:
         steps = halving.lengths(made.halving, base)
         driver = driver._replace(longer=lambda trial, rung: halving.longer(trial, steps[rung]))
-    if strange := set(asked.trial) - {trial.id for trial in driver.trials}:
-        raise BadInput(f"--trial={min(strange)}: the sweep has no such trial; plan lists them")
+    ids = [trial.id for trial in driver.trials]
+    if strange := set(asked.trial) - set(ids):
+        near = [one for one in ids if one.startswith(min(strange))] or difflib.get_close_matches(min(strange), ids, n=1)
+        meant = f"did you mean {near[0]}?" if near else "plan lists them"
+        raise BadInput(f"--trial={min(strange)}: the sweep has no such trial; {meant}")
     return driver._replace(trials=[t for t in driver.trials if not asked.trial or t.id in asked.trial]), base, made
+
+
+class Teller:
+    """Prints what has not been said yet, so that an engine which does not answer is told of once."""
+
+    def __init__(self):
+        self.before: set[str] = set()
+
+    def __call__(self, text: str) -> None:
+        alike = re.sub(r"[0-9a-f]{8}", "", text)  # batches have their own names
+        if alike not in self.before:
+            self.before.add(alike)
+            print(f"launch: {one_line(text)}", file=sys.stderr)
 
 
 def free_key(word: str) -> tuple[str, Any]:
@@ -77,16 +100,32 @@ def run_plan(asked: argparse.Namespace, driver: Driver, base: Base, made: Sweep)
     for line in show.chosen(made, base, len(driver.trials)):
         screen.print(line)
     write(asked.json, plan.as_json(found, shown))
-    states = controller.current(driver)
+    states = known_states(driver, asked.go)
     todo = [trial for trial in driver.trials if states[trial.id].state not in FINAL]
     n_ended = len(driver.trials) - len(todo)
     screen.print(f"{n_ended:,} have ended before, {len(todo):,} are to be done in {driver.place.root}")
+    for line in show.unknown(found, driver.settings[driver.on]):
+        screen.print(line)
     if asked.go:
         return drive(asked, driver, base, made)
     if asked.command == "plan" and (todo or made.search is not None):
         show.specs(driver, [driver.longer(trial, states[trial.id].rung) for trial in todo] or [one])
-    print(f"nothing was started; python -m launch run {asked.file} --on={asked.on} --runs={asked.runs} --go does")
+    again = ["python", "-m", "launch", "run", *asked.words[1:], "--go"]
+    print(f"nothing was started; {shlex.join(again)} does")
     return DONE
+
+
+def known_states(driver: Driver, must: bool) -> dict[str, State]:
+    """What the table says; of a plan, nothing where its bucket does not answer."""
+    if "://" in driver.place.root:
+        print(f"launch: asking {driver.place.table} what has ended before", file=sys.stderr)
+    try:
+        return controller.current(driver)
+    except StorageFailed as error:
+        if must:
+            raise
+        driver.told(f"{error}; so all trials are planned as new")
+        return {trial.id: State() for trial in driver.trials}
 
 
 def drive(asked: argparse.Namespace, driver: Driver, base: Base, made: Sweep) -> int:
@@ -106,6 +145,7 @@ def drive(asked: argparse.Namespace, driver: Driver, base: Base, made: Sweep) ->
     if unfinished := [state for state in states.values() if state.state not in FINAL]:
         print(f"{len(unfinished)} trials are still to be done; what runs goes on, and the same command takes it up")
         return UNFINISHED
+    print(f"next: gptjax analyze {driver.place.root} --html={driver.place.sweep}.html")
     return DONE if all(fine(state) for state in states.values()) else SOME_FAILED
 
 

@@ -124,7 +124,7 @@ def submit(driver: Driver, found: Mapping[str, State]) -> None:
     try:
         jobs = driver.engine.submit(batch, driver.settings[driver.on], claim)
     except RuntimeError as error:
-        driver.told(f"{driver.on} took nothing: {error}")
+        driver.told(f"{driver.on} took nothing, and is asked again until this command is ended: {error}")
         for trial, claimed in claims.items():
             driver.table.append(trial, claimed.next("waiting", why="could not be submitted"))
         return

@@ -50,7 +50,7 @@ class Settings:
 def check(batch: Batch, settings: Settings) -> None:
     plain(settings, PLAIN)
     if not settings.image:
-        raise BadInput("--on.image: is empty; name the container image to run")
+        raise BadInput("--on.image: is empty; name the container image to run: --on.image=gcr.io/project/gptjax:1")
     if "://" not in batch.place.root:
         raise BadInput(f"--runs={batch.place.root}: pods share no folder; name a bucket, such as gs://bucket/runs")
     for key in ("slices", "hosts", "chips", "grace_s"):

@@ -3,6 +3,7 @@
 import collections
 import json
 import math
+import re
 import statistics
 import sys
 from collections.abc import Mapping, Sequence
@@ -22,6 +23,7 @@ from launch.sweep import Base, Sweep, Trial, axes
 from launch.table import STATES, State
 
 MOST_ROWS = 60  # of a table; --json has all
+ID_WIDTH = 12  # of a trial's
 GIB = 2**30
 
 
@@ -30,13 +32,14 @@ def console() -> Console:
 
 
 def plan(found: Plan, trials: Sequence[Trial]) -> RenderableType:
-    keys = axes(trials)
-    table = rows_table("trial", *keys, "tokens", "FLOPs", *(["GiB/chip", "fits", "chip-h"] if found.topology else []))
-    for trial in trials[:MOST_ROWS]:
-        cost = found.costs[trial.id]
-        machine = [number(cost.memory_bytes and cost.memory_bytes / GIB), known(cost.fits), number(cost.chip_hours)]
-        row = [trial.id, *cells(trial, keys), number(cost.tokens), number(cost.flops)]
-        table.add_row(*row, *(machine if found.topology else []))
+    keys, titles = axes(trials), ["tokens", "FLOPs", *(["GiB/chip", "fits", "chip-h"] if found.topology else [])]
+    rows = [costs(found, trial)[: len(titles)] for trial in trials]
+    same = [place for place in range(len(titles)) if len({row[place] for row in rows}) == 1]
+    differ = [place for place in range(len(titles)) if place not in same]
+    table = rows_table("trial", *keys, *(titles[place] for place in differ))
+    for trial, row in list(zip(trials, rows, strict=True))[:MOST_ROWS]:
+        table.add_row(trial.id, *cells(trial, keys), *(row[place] for place in differ))
+    each = ", ".join(f"{titles[place]} {rows[0][place] or '(unknown)'}" for place in same)
     total = [
         f"{len(trials):,} trials",
         f"{number(found.total('tokens'))} tokens",
@@ -48,15 +51,39 @@ def plan(found: Plan, trials: Sequence[Trial]) -> RenderableType:
         total += [f"{number(found.total('chip_hours'))} chip-hours AT BEST on {found.topology}"]
     if found.price is not None:
         total += [f"${number(found.dollars)} at ${found.price} a chip and hour (prices.toml of {found.price_as_of})"]
-    return Group(table, Text(left_out(len(trials)) + ", ".join(total)))
+    before = left_out(len(trials)) + (f"each trial: {each}\n" if each else "")
+    return Group(table, Text(before + ", ".join(total)))
+
+
+def costs(found: Plan, trial: Trial) -> list[str]:
+    cost = found.costs[trial.id]
+    of_machine = [number(cost.memory_bytes and cost.memory_bytes / GIB), known(cost.fits), number(cost.chip_hours)]
+    return [number(cost.tokens), number(cost.flops), *of_machine]
+
+
+def unknown(found: Plan, settings: Any) -> list[str]:
+    """What the plan leaves blank, and what would fill it."""
+    lines = []
+    if not found.topology:
+        lines.append("memory, hours and price: add --topology=v5e:4x4, the machine of one trial")
+    elif found.price is None:
+        lines.append(f"no price: launch/prices.toml has none for {found.topology.partition(':')[0]}; edit it")
+    named = [key for key in ("accelerator", "accelerators") if hasattr(settings, key)]
+    if named and not getattr(settings, named[0]):
+        lines.append(f"machines WITHOUT accelerators: no --on.{named[0]} is named")
+    return lines
 
 
 def specs(driver: Driver, trials: Sequence[Trial]) -> None:
-    """Prints, word for word, what the engine would be told of each trial."""
+    """Prints, word for word, what the engine would be told of each trial; on a terminal of one, to be read."""
     place, given = driver.place, (driver.max_failures, driver.metric)
     made = Batch(f"{place.sweep}-00000000", place, driver.config, trials, *given)
-    for name, text in driver.engine.render(made, driver.settings[driver.on]).items():
+    files = driver.engine.render(made, driver.settings[driver.on])
+    shown = 1 if sys.stdout.isatty() else len(files)
+    for name, text in list(files.items())[:shown]:
         print(f"\n# {name}\n{text}", end="")
+    if len(files) > shown:
+        print(f"\n... and {len(files) - shown:,} more such (a pipe has all; --trial=ID shows one)")
 
 
 def chosen(made: Sweep, base: Base, n_trials: int) -> list[str]:
@@ -131,9 +158,11 @@ def interval(values: Sequence[float]) -> str:
 
 
 def rows_table(*columns: str) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    """A table whose titles take several lines on a terminal, and whose first column is never cut: IDs are typed."""
+    table, lines = Table(box=box.SIMPLE_HEAD, pad_edge=False), sys.stdout.isatty()
     for column in columns:
-        table.add_column(column, no_wrap=True)
+        title = re.sub(r" |(?<=[./])", "\n", column) if lines else column
+        table.add_column(Text(title), no_wrap=True, min_width=ID_WIDTH if column == "trial" else None)
     return table
 
 

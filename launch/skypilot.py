@@ -29,7 +29,7 @@ class Settings:
     nodes: int = 1  # with GPUs; a TPU slice is one
     spot: bool = False
     runtime_version: str = ""  # of a TPU VM
-    setup: str = "pip install --quiet '.[cloud]'"  # once on each node, in the checkout that SkyPilot has sent
+    setup: str = "pip install --quiet '.[EXTRAS]'"  # once on each node, in the checkout that SkyPilot has sent
 
 
 def check(batch: Batch, settings: Settings) -> None:
@@ -61,12 +61,17 @@ def task(batch: Batch, trial: Trial, s: Settings) -> dict[str, Any]:
         "resources": resources | {"use_spot": s.spot, "job_recovery": recovery},
         "num_nodes": s.nodes,
         "workdir": ".",
-        **({"setup": s.setup} if s.setup else {}),
+        **({"setup": s.setup.replace("EXTRAS", extras(s))} if s.setup else {}),
         "run": "\n".join(
             [*place(s), f"exec {shlex.join(job)} \\", f"    {shlex.join(train_words(batch, trial, 'python'))}"]
         )
         + "\n",
     }
+
+
+def extras(s: Settings) -> str:
+    """What EXTRAS of `setup` stands for: without the chip's own, JAX would train on the CPUs beside it."""
+    return "cloud" + (",tpu" if s.accelerators.startswith("tpu") else ",cuda12" if s.accelerators else "")
 
 
 def place(s: Settings) -> list[str]:

@@ -18,6 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from gptjax.config import BadInput
+from gptjax.runs.faults import StorageFailed
 
 FINAL = ("done", "failed", "cancelled")
 LIVE = ("submitted", "queued", "running")  # in the hands of an engine: claimed, told to it, and started
@@ -138,17 +139,30 @@ class Bucket:
 
         if root.partition("://")[0] not in CONDITIONAL:
             raise BadInput(f"--runs={root}: has no conditional put; use a folder, or one of {', '.join(CONDITIONAL)}")
-        self.fs, self.root = file_system(root)
+        try:
+            self.fs, self.root = file_system(root)
+        except BadInput as error:  # what reads it is not installed
+            raise BadInput(str(error).replace("--workdir=", "--runs=", 1)) from error
 
     def newest(self, trials: Iterable[str] | None) -> dict[str, int]:
         found: dict[str, int] = {}
         for folder in [self.root] if trials is None else [f"{self.root}/{trial}" for trial in trials]:
             self.fs.invalidate_cache(folder)
-            with contextlib.suppress(FileNotFoundError):
-                for path in self.fs.find(folder):
-                    *_, trial, name = path.split("/")
-                    found[trial] = max(found.get(trial, 0), event_of(name))
+            for path in self.listed(folder):
+                *_, trial, name = path.split("/")
+                found[trial] = max(found.get(trial, 0), event_of(name))
         return found
+
+    def listed(self, folder: str) -> list[str]:
+        try:
+            return list(self.fs.find(folder))
+        except FileNotFoundError:
+            return []
+        except Exception as error:  # each store has its own for a wrong name, no credentials and no network
+            said = " ".join(str(error).split())[:200] or type(error).__name__
+            raise StorageFailed(
+                f"--runs: {folder} cannot be read ({said}); look at its name and your credentials"
+            ) from error
 
     def read(self, events: list[tuple[str, int]]) -> list[bytes]:
         with ThreadPoolExecutor(16) as pool:

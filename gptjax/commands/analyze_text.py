@@ -76,8 +76,8 @@ def page(found: Found, most: int, width: int):
 
     parts, missing = [], []
     for sheet in sheets(found, most):
-        sheet, dropped = fitted(sheet, width)
-        missing += dropped
+        sheet, dropped = fitted(sheet, width, [plain(key) for key in found.keys])
+        missing += [name for name in dropped if name not in missing]
         made = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
         for place, name in enumerate(sheet.head):  # titles take several lines, so that numbers need not
             words = place == 0 or "." in name or name == "left out"
@@ -92,10 +92,16 @@ def page(found: Found, most: int, width: int):
     return Group(*parts, *(Text(line) for line in below(found, most)))
 
 
-def fitted(sheet: Sheet, width: int) -> tuple[Sheet, list[str]]:
-    """The sheet without those columns of FIRST_TO_GO that a terminal has no room for, and their names."""
+def fitted(sheet: Sheet, width: int, keys: list[str]) -> tuple[Sheet, list[str]]:
+    """The sheet without what a terminal has no room for, and the names of what it lacks.
+
+    First go those of FIRST_TO_GO, then keys that tell no two rows apart that an earlier key does not, then the last
+    keys; never the run, the metric and the status.
+    """
+    here = [key for key in keys if key in sheet.head]
+    idle = [key for place, key in enumerate(here) if any(tells(sheet, key) <= tells(sheet, k) for k in here[:place])]
     dropped = []
-    for name in FIRST_TO_GO:
+    for name in (*FIRST_TO_GO, *reversed(idle), *reversed([key for key in here if key not in idle])):
         wide = [
             max(map(len, [*words_of(head), *column])) for head, *column in zip(sheet.head, *sheet.rows, strict=True)
         ]
@@ -107,6 +113,12 @@ def fitted(sheet: Sheet, width: int) -> tuple[Sheet, list[str]]:
             sheet = Sheet(without(sheet.head), [without(cells) for cells in sheet.rows])
             dropped.append(name)
     return sheet, dropped
+
+
+def tells(sheet: Sheet, key: str) -> set[tuple[int, int]]:
+    """The pairs of rows that a column tells apart."""
+    cells = [row[sheet.head.index(key)] for row in sheet.rows]
+    return {(a, b) for a in range(len(cells)) for b in range(a) if cells[a] != cells[b]}
 
 
 def words_of(title: str) -> list[str]:

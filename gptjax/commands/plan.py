@@ -163,6 +163,8 @@ def missing_compiler(asked: Topology | None) -> str | None:
     """What would have to be installed to compile for a machine; None where nothing is missing."""
     if asked is None:
         return None
+    if asked.family.name == topology.NO_TARGET:
+        return f"the compiler knows no {asked.family.kind} from afar; on one, --save-target=FILE describes it"
     modules, advice = NEEDS[asked.family.platform]
     return None if any(importlib.util.find_spec(module) for module in modules) else advice
 

@@ -20,8 +20,10 @@ def show(found: dict[str, Any]) -> None:
     console.print(f"{found['config']} on {found['topology']}: {found['n_devices']} x {found['device_kind']}, {mesh}")
     console.print(parameters.said(found["n_trained"], found["n_params"]))
     console.print(verdict(found))
+    if found["fits"] is False and found["topology"] != "this machine":
+        console.print("the same command with --search proposes what fits")
     for title, columns, rows in (memory_rows(found), collective_rows(found), roofline_rows(found)):
-        table(console, title, columns, rows)
+        table(console, title, columns, [row for row in rows if row[1] != "(unknown)"])
     flops, guess = found["flops"], found["estimate"]
     console.print(
         f"model FLOPs: {flops['model_per_token']:.4g} a token, {flops['model_per_step']:.4g} a step "
@@ -33,11 +35,14 @@ def show(found: dict[str, Any]) -> None:
         "compiler": "ESTIMATE by the compiler's cycles, which leave out Pallas kernels and the network",
         "roofline": "AT BEST, by the roofline: real steps take longer",
     }[guess["basis"]]
-    console.print(f"step {shown(guess['step_s'], ' s')}, MFU {percent(guess['mfu'])} ({basis})")
-    console.print(
-        f"{shown(guess['tokens_per_day'])} tokens a day, {shown(guess['days'])} days, "
-        f"{shown(guess['chip_hours'])} chip-hours for the run"
-    )
+    if guess["step_s"] is None:
+        console.print("how long a step takes: unknown, since the chip's speed is")
+    else:
+        console.print(f"step {shown(guess['step_s'], ' s')}, MFU {percent(guess['mfu'])} ({basis})")
+        console.print(
+            f"{shown(guess['tokens_per_day'])} tokens a day, {shown(guess['days'])} days, "
+            f"{shown(guess['chip_hours'])} chip-hours for the run"
+        )
     if found["missing"]:
         console.print(f"not compiled: {found['missing']}. The figures above are a formula's.")
     elif found["compiler"].get("unknown_loops"):

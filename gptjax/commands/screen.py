@@ -1,5 +1,7 @@
 """What a training command shows: a bar on a terminal, plain lines elsewhere."""
 
+import os
+import pathlib
 import shlex
 import time
 
@@ -17,6 +19,8 @@ SHOWN = {  # metric -> how it reads on one line
     "perf/tokens_per_s": "{:,.0f} tokens/s",
     "perf/mfu": "MFU {:.1%}",
 }
+FIRST_TO_GO = ("eval/bits_per_byte", "perf/mfu", "perf/tokens_per_s", "privacy/epsilon")  # from a narrow terminal
+LEAST_BAR = 14  # columns: of the bar, and of the time that is left
 
 
 class Screen:
@@ -47,7 +51,8 @@ class Screen:
     def show(self, step: int, metrics: dict[str, float]) -> None:
         self.latest |= metrics
         if self.console.is_terminal:
-            self.bar.update(self.task, completed=step, line=sentence(self.latest))
+            room = self.console.width - len(f"step {self.n_steps:,} of {self.n_steps:,}") - LEAST_BAR
+            self.bar.update(self.task, completed=step, line=sentence(self.latest, room))
         if not self.console.is_terminal or "eval/nll" in metrics:
             left = "" if self.console.is_terminal else self.left(step)
             self.console.print(f"step {step:>6,}  {sentence(metrics)}{left}")
@@ -59,8 +64,13 @@ class Screen:
         return f"  {int(seconds) // 60}:{int(seconds) % 60:02d} left"
 
 
-def sentence(metrics: dict[str, float]) -> str:
-    return "  ".join(form.format(metrics[name]) for name, form in SHOWN.items() if name in metrics)
+def sentence(metrics: dict[str, float], room: int | None = None) -> str:
+    """The metrics on one line; where there is not so much room, without those of FIRST_TO_GO."""
+    told = {name: form.format(metrics[name]) for name, form in SHOWN.items() if name in metrics}
+    for name in FIRST_TO_GO:
+        if room is not None and len("  ".join(told.values())) > room:
+            told.pop(name, None)
+    return "  ".join(told.values())
 
 
 def describe(cfg: Config, kinds: list[str]) -> str:
@@ -69,6 +79,13 @@ def describe(cfg: Config, kinds: list[str]) -> str:
         f"{parameters.said(*parameters.count(cfg))}, {cfg.model.attention} attention, {len(kinds)} x {kinds[0]}, "
         f"{cfg.n_steps:,} steps of {cfg.batch_tokens:,} tokens"
     )
+
+
+def unused_gpu(kinds: list[str], devices: pathlib.Path = pathlib.Path("/dev")) -> list[str]:
+    """What is said where JAX trains on the CPU beside a GPU that nobody has told it to leave alone."""
+    if kinds[0] != "cpu" or "JAX_PLATFORMS" in os.environ or not any(devices.glob("nvidia[0-9]*")):
+        return []
+    return ["this machine has an NVIDIA GPU that JAX does not use: pip install 'gptjax[cuda12]', or look at nvidia-smi"]
 
 
 def epilogue(run: str, prompt: str, latest: dict[str, float], sample: str | None) -> None:

@@ -16,7 +16,7 @@ from jax.sharding import Mesh, PartitionSpec
 from gptjax import config
 from gptjax.commands.opening import Opened, open_run
 from gptjax.commands.private import Ledger, with_noise
-from gptjax.commands.screen import Screen, describe, epilogue
+from gptjax.commands.screen import Screen, describe, epilogue, unused_gpu
 from gptjax.config import Config
 from gptjax.data.batches import Batch, Prefetch
 from gptjax.data.checksums import Checksums
@@ -77,8 +77,7 @@ def train(opened: Opened, stop: Stop, clock: Clock) -> int:
     cfg, workdir, first_step = opened.cfg, opened.workdir, opened.saved or 0
     tuned = bool(cfg.lora.rank or cfg.tune.patterns)  # whose FLOPs are fewer than the formula's
     kinds = [device.device_kind for device in jax.devices()]
-    print(f"{workdir}: {describe(cfg, kinds)}", flush=True)
-    for line in said_of_dialogs(opened):
+    for line in (f"{workdir}: {describe(cfg, kinds)}", *unused_gpu(kinds), *said_of_dialogs(opened)):
         print(line, flush=True)
     with contextlib.ExitStack() as stack:
         primary, reached = jax.process_index() == 0, first_step

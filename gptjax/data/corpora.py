@@ -21,6 +21,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from gptjax.config import BadInput
+from gptjax.data import text_files
 from gptjax.data.documents import Corpus, Piece, Source, divided, whole
 from gptjax.data.split_files import SplitFiles
 from gptjax.data.text_files import TextFiles
@@ -53,10 +54,11 @@ def open_corpus(spec: str, cache: pathlib.Path | None = None) -> Corpus:
     if spec == "synthetic":
         return Synthetic()
     near = difflib.get_close_matches(kind, [name.partition(":")[0] for name in KINDS], n=1)
+    meant = [name for name in KINDS if near and name.startswith(near[0])]
+    meant = [f"text:{spec}"] if spec and text_files.matches(spec) else meant
     raise BadInput(
-        f"data.corpora: no corpus {spec!r}; "
-        + "".join(f"did you mean {name}? " for name in KINDS if near and name.startswith(near[0]))
-        + f"It is one of {', '.join(KINDS)}"
+        f"data.corpora: no corpus {spec!r}; {''.join(f'did you mean {name}? ' for name in meant)}"
+        f"It is one of {', '.join(KINDS)}"
     )
 
 

@@ -16,6 +16,7 @@ PIECE_BYTES = 2**20  # of text in memory at once; a longer document comes in sev
 MANY = 200  # from so many documents on, whole ones are held out
 RULES = 1  # of cutting and holding out; raise it when they change, so that no remembered fingerprint is used
 BOM = b"\xef\xbb\xbf"
+UTF16 = (b"\xff\xfe", b"\xfe\xff")  # its byte order marks, which no UTF-8 begins with
 
 
 class Piece(NamedTuple):
@@ -119,7 +120,13 @@ def end_of_piece(block: bytes) -> int:
     return at or len(block)
 
 
+class NotUtf8(BadInput):
+    """Text in another encoding."""
+
+
 def decoded(block: bytes, where: str, at: int) -> str:
+    if at == 0 and block.startswith(UTF16):
+        raise NotUtf8(f"{where}: UTF-16; save it as UTF-8, as `iconv -f UTF-16 -t UTF-8` does")
     if (nul := block.find(b"\0")) >= 0:
         raise BadInput(
             f"{where}: U+0000 at byte {at + nul}; it is the end_of_text of byte models, so no text may hold it"
@@ -127,7 +134,10 @@ def decoded(block: bytes, where: str, at: int) -> str:
     try:
         return block.decode()
     except UnicodeDecodeError as error:
-        raise BadInput(f"{where}: not UTF-8 at byte {at + error.start}; save it as UTF-8") from error
+        raise NotUtf8(
+            f"{where}: not UTF-8 at byte {at + error.start}; save it as UTF-8, as `iconv -f WINDOWS-1252 -t UTF-8` "
+            "does with text of older programs"
+        ) from error
 
 
 def whole(sources: Iterable[Source]) -> Iterator[Piece]:

@@ -74,6 +74,16 @@ def read_template(cfg: Config) -> dict[str, str]:
         raise BadInput(f"data.chat_template={cfg.data.chat_template}: cannot be read ({error})") from error
 
 
+def tokenizer_of_origin(cfg: Config) -> str | None:
+    """Where `init_from`, a folder or a run, keeps GPT-2's kind of tokenizer, if that is not what the config names."""
+    for folder in (
+        (cfg.init_from, f"{cfg.init_from}/tokenizer") if cfg.init_from and cfg.tokenizer.name == "gpt2" else ()
+    ):
+        if pathlib.Path(folder, "tokenizer.json").is_file() or pathlib.Path(folder, "vocab.json").is_file():
+            return None if folder == cfg.tokenizer.path else folder
+    return None
+
+
 def make_tokenizer(cfg: Config, opened: list[Corpus], cache: pathlib.Path) -> Tokenizer:
     """The tokenizer of the config; one that is made from the text is kept, by the hash of that text."""
 
@@ -82,7 +92,11 @@ def make_tokenizer(cfg: Config, opened: list[Corpus], cache: pathlib.Path) -> To
             yield from dialogs.texts(corpus)
 
     if cfg.tokenizer.name not in tokenizers.FROM_TEXT or cfg.tokenizer.path:
-        return tokenizers.make(cfg.tokenizer, cfg.model.vocab_size, texts)
+        try:
+            return tokenizers.make(cfg.tokenizer, cfg.model.vocab_size, texts)
+        except BadInput as error:
+            near = tokenizer_of_origin(cfg)
+            raise BadInput(f"{error}; init_from has one: tokenizer.path={near}") if near else error from error
     key = [
         str(FORMAT),
         cfg.tokenizer.name,

@@ -148,10 +148,17 @@ def special_tokens(folder: pathlib.Path) -> tuple[str, dict[str, int]]:
 def of_tokenizer_json(spec: dict) -> tuple[dict[str, int], list[str]]:
     model, before, after = spec["model"], spec["pre_tokenizer"], spec.get("post_processor")
     whole = before["type"] == "ByteLevel" and not before["add_prefix_space"] and before.get("use_regex", True)
-    if model["type"] != "BPE" or spec["normalizer"] or not whole or (after and after["type"] != "ByteLevel"):
+    if model["type"] != "BPE" or spec["normalizer"] or not whole or not adds_nothing(after):
         raise ValueError("tokenizer.json is not byte-level BPE with GPT-2's way of cutting words")
     merges = [merge if isinstance(merge, str) else " ".join(merge) for merge in model["merges"]]
     return model["vocab"], merges
+
+
+def adds_nothing(after: dict | None) -> bool:
+    """Whether a post-processor leaves ids as they are; transformers 5 writes a template of the text alone."""
+    if after is None or after["type"] == "ByteLevel":
+        return True
+    return after["type"] == "TemplateProcessing" and [list(part) for part in after["single"]] == [["Sequence"]]
 
 
 class SentencePiece(Tokenizer):

@@ -1,4 +1,4 @@
-"""Names of machines to plan for: `v5e:16x16`, `2*v5p:8x8x8` (two slices), `h100:2x8` (hosts x GPUs of each).
+"""Names of machines to plan for: `v5e:16x16`, `2*v5p:8x8x8` (slices), `h100:2x8` (hosts x GPUs of each), `l4` (one).
 
 A GPU may also be named by the file that `--save-target` wrote: `my_gpu.txtpb:1x8`. Parsing imports no jax; `devices`
 makes the JAX devices of a topology, of which none exists.
@@ -17,6 +17,7 @@ from gptjax.planning.chips import Chip
 
 TARGETS = pathlib.Path(__file__).parent / "targets"
 GPUS_OF_HOST = 8
+NO_TARGET = ""  # no description for the compiler: what is known of such a GPU is by formula
 
 
 class Family(NamedTuple):
@@ -35,6 +36,12 @@ FAMILIES = {
     "h100": Family("NVIDIA H100 80GB HBM3", "cuda", "h100.txtpb"),
     "h200": Family("NVIDIA H200", "cuda", "h200.txtpb"),
     "a100": Family("NVIDIA A100-SXM4-80GB", "cuda", "a100.txtpb"),
+    "a100-40gb": Family("NVIDIA A100-SXM4-40GB", "cuda", NO_TARGET),
+    "a10g": Family("NVIDIA A10G", "cuda", NO_TARGET),
+    "l4": Family("NVIDIA L4", "cuda", NO_TARGET),
+    "t4": Family("Tesla T4", "cuda", NO_TARGET),
+    "v100": Family("Tesla V100-SXM2-16GB", "cuda", NO_TARGET),
+    "rtx4090": Family("NVIDIA GeForce RTX 4090", "cuda", NO_TARGET),
 }
 SLICES_2D = ((1, 1), (2, 2), (2, 4), (4, 4), (4, 8), (8, 8), (8, 16), (16, 16))  # that Cloud TPU offers
 SMALL_3D = ((1, 1, 1), (2, 2, 1), (2, 2, 2), (2, 2, 4), (2, 4, 4))  # larger ones are made of cubes of 4 x 4 x 4
@@ -68,14 +75,20 @@ def parse(text: str) -> Topology:
     """The topology of a name; raises BadInput with the nearest right one."""
     if saved := re.fullmatch(r"(.+\.txtpb):([1-9]\d*)x([1-9]\d*)", text):
         return Topology(text, saved_family(saved[1]), (int(saved[2]), int(saved[3])), 1)
-    found = re.fullmatch(r"(?:(\d+)\*)?(\w+):(\d+(?:x\d+)*)", text.strip().lower())
+    alone = text.strip().lower()
+    if alone in FAMILIES and FAMILIES[alone].platform == "cuda":
+        return Topology(text, FAMILIES[alone], (1, 1), 1)
+    found = re.fullmatch(r"(?:(\d+)\*)?([\w-]+):(\d+(?:x\d+)*)", alone)
     if found is None:
         near = difflib.get_close_matches(re.split("[:*]", text)[0].lower(), FAMILIES, n=1, cutoff=0.0)[0]
         raise BadInput(f"--topology={text}: not a topology; try {near}:{example(near)}")
     slices, family, sides = found[1], found[2].removeprefix("tpu"), tuple(int(side) for side in found[3].split("x"))
     if family not in FAMILIES:
         near = difflib.get_close_matches(family, FAMILIES, n=1, cutoff=0.0)[0]
-        raise BadInput(f"--topology={text}: unknown chip {found[2]}; did you mean {near}? Known: {', '.join(FAMILIES)}")
+        raise BadInput(
+            f"--topology={text}: unknown chip {found[2]}; did you mean {near}? Known: "
+            f"{', '.join(FAMILIES)}; for another, leave --topology out and hold what a device needs against its memory"
+        )
     row, n_slices = FAMILIES[family], int(slices or 1)
     if (near := nearest_sides(row, sides)) != sides or n_slices < 1:
         prefix = f"{n_slices}*" if n_slices > 1 else ""

@@ -63,11 +63,14 @@ def other_shard(saved: Mapping[str, list[str]], now: Mapping[str, list[str]]) ->
 def check_weights(given: ModelConfig, wanted: ModelConfig, *, origin: str) -> None:
     """Raises BadInput naming every option in which weights of `origin` do not fit the model that is asked for."""
     differing = [
-        f"model.{field.name} is {getattr(given, field.name)} there, {getattr(wanted, field.name)} here"
+        field.name
         for field in dataclasses.fields(ModelConfig)
         if resume_rule(f"model.{field.name}") == "never"
         and field.name not in WEIGHTS_FIT_ANY
         and getattr(given, field.name) != getattr(wanted, field.name)
     ]
     if differing:
-        raise BadInput(f"init_from={origin}: " + "; ".join(differing))
+        there, here = ({name: getattr(model, name) for name in differing} for model in (given, wanted))
+        told = "; ".join(f"model.{name} is {there[name]} there, {here[name]} here" for name in differing)
+        keys = " ".join(f"--config.model.{name}={there[name]}" for name in differing)
+        raise BadInput(f"init_from={origin}: {told}; for that model: {keys}")

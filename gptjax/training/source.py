@@ -124,7 +124,15 @@ def check_origin(cfg: Config, tokenizer: Tokenizer) -> None:
     model, fingerprint = described(cfg.init_from)
     resume.check_weights(model, cfg.model, origin=cfg.init_from)
     if fingerprint != tokenizer.fingerprint:
-        raise BadInput(f"init_from={cfg.init_from}: its tokenizer is not this run's; set tokenizer.* as that run did")
+        raise BadInput(f"init_from={cfg.init_from}: its tokenizer is not this run's; {tokenizer_keys(cfg.init_from)}")
+
+
+def tokenizer_keys(path: str) -> str:
+    """What a run sets that is to have the tokenizer of what a path names."""
+    if huggingface.is_model_folder(path):
+        return f"set tokenizer.name=gpt2 tokenizer.path={path}"
+    named = read_tokenizer(locate(path)[0]).name
+    return f"set tokenizer.name={named}" + (f" tokenizer.path={locate(path)[0]}/tokenizer" if named != "bytes" else "")
 
 
 def described(path: str) -> tuple[ModelConfig, str]:

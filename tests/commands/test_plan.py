@@ -35,7 +35,14 @@ def test_what_does_not_fit_is_said(tmp_path, capsys):
     big = ["--config.model.remat=none", "--config.accumulate=1", "--config.loss.n_chunks=1"]
     found = planned(tmp_path, "--config=configs/gpt2_124m.py", "--topology=v5e:2x2", "--no_compile", *big)
     assert found["fits"] is False
-    assert "DOES NOT FIT" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "DOES NOT FIT" in said and "with --search proposes what fits" in said
+
+
+def test_one_gpu_that_the_compiler_does_not_know_is_planned_by_formula(tmp_path, capsys):
+    found = planned(tmp_path, "--config=configs/gpt2_tune.py", "--topology=rtx4090")
+    assert found["fits"] is True and found["hbm_bytes"] == 24 * 2**30 and found["source"] == "formula"
+    assert "no NVIDIA GeForce RTX 4090 from afar; on one, --save-target" in capsys.readouterr().out
 
 
 def test_without_a_compiler_the_plan_says_what_installs_it(tmp_path, capsys, monkeypatch):
@@ -49,7 +56,8 @@ def test_this_machine_is_asked_in_a_child(tmp_path, capsys):
     found = planned(tmp_path, "--config=configs/base.py", *sizes)
     assert found["source"] == "compiled, never run" and found["fits"] is None and found["hbm_bytes"] is None
     assert found["memory_bytes"] > 4 * 3 * found["n_params"] and found["estimate"]["mfu"] is None
-    assert "this machine" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "this machine" in said and "how long a step takes: unknown" in said and "(unknown)" not in said
 
 
 def test_a_compiler_that_dies_is_a_line_and_not_a_stack(tmp_path, capsys, monkeypatch):

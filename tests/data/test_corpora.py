@@ -235,11 +235,13 @@ def test_tfds_holds_out_of_train_where_it_has_no_other_split(shared, tmp_path, m
         ("tfds:tiny_shakespear", "no such set; did you mean tfds:tiny_shakespeare\\?"),
         ("text:HERE/bookz/*.txt", "matches no file; did you mean HERE/books\\?"),
         ("text:HERE/x/y/*.txt", "matches no file; the nearest folder that exists is HERE$"),
-        ("text:HERE/books", "for all texts in that folder: text:HERE/books/\\*\\*/\\*.txt$"),
+        ("text:HERE/pictures", "nothing in that folder is a .txt, .md, .py, .jsonl, .parquet file$"),
+        ("text:HERE/books/*.{txt,md}", "braces stand for nothing here: name a folder"),
+        ("HERE/books/*.txt", "no corpus 'HERE/books/\\*.txt'; did you mean text:HERE/books/\\*.txt\\? It is one of"),
         ("text:HERE/books/empty.txt", "HERE/books/empty.txt: empty$"),
         ("text:HERE/books/image.png", "image.png: gptjax reads .txt, .md, .py, .jsonl, .parquet, not .png"),
         ("text:HERE/books/latin.txt:body", "latin.txt: has no field 'body'"),
-        ("text:HERE/books/latin.txt", "HERE/books/latin.txt: not UTF-8 at byte 2097160"),
+        ("text:HERE/books/latin.txt", "HERE/books/latin.txt: not UTF-8 at byte 2097160; save it as UTF-8, as `iconv"),
         ("text:HERE/books/nul.txt", "nul.txt: U\\+0000 at byte 2097152;"),
         ("text:HERE/books/word.txt", "its valid split is empty; there is too little text"),
         ("text:HERE/rows/field.jsonl", "field.jsonl, line 3: no field 'text'; it has title, body$"),
@@ -257,9 +259,11 @@ def test_bad_input_is_told_in_one_line(spec, words, tmp_path, monkeypatch):
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "tfds"))
     (tmp_path / "books").mkdir()
     (tmp_path / "rows").mkdir()
+    (tmp_path / "pictures").mkdir()
     contents = {
         "books/empty.txt": b"",
         "books/image.png": b"x",
+        "pictures/image.png": b"x",
         "books/latin.txt": b"12345678" + b"1234567\n" * 2**18 + b"\xe9t\xe9" + b"\nmore words" * 2**16,
         "books/nul.txt": b"1234567\n" * 2**18 + b"\0" + b"\nmore words" * 2**16,
         "books/word.txt": b"word",

@@ -45,7 +45,14 @@ def test_text_that_spells_a_special_token_is_text(tmp_path):
     assert ours.decode(ours.encode("</s> <s><pad>")) == "</s> <s><pad>"
 
 
-TEMPLATE = {"type": "TemplateProcessing", "single": [], "pair": [], "special_tokens": {}}
+THE_TEXT, A_TOKEN = {"Sequence": {"id": "A", "type_id": 0}}, {"SpecialToken": {"id": "<s>", "type_id": 0}}
+TEMPLATE = {"type": "TemplateProcessing", "single": [THE_TEXT], "pair": [], "special_tokens": {}}
+
+
+def test_the_template_that_transformers_5_writes_behind_gpt2s_words_adds_nothing(tmp_path):
+    ours = subwords.read_gpt2(str(folder_with(tmp_path, {"eos_token": "</s>"}, post_processor=TEMPLATE)))
+    theirs = Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
+    assert [ours.encode(text).tolist() for text in TEXTS] == [theirs.encode(text).ids for text in TEXTS]
 
 
 @pytest.mark.parametrize(
@@ -55,7 +62,7 @@ TEMPLATE = {"type": "TemplateProcessing", "single": [], "pair": [], "special_tok
         ({"eos_token": "</s>", "add_prefix_space": True}, {}, "add_prefix_space"),
         ({"eos_token": "<end>"}, {}, "the vocabulary lacks '<end>'"),
         ({"eos_token": "</s>"}, {"normalizer": {"type": "NFC"}}, "GPT-2's way"),
-        ({"eos_token": "</s>"}, {"post_processor": TEMPLATE}, "GPT-2's way"),
+        ({"eos_token": "</s>"}, {"post_processor": TEMPLATE | {"single": [A_TOKEN, THE_TEXT]}}, "GPT-2's way"),
         ({"eos_token": "</s>"}, {"pre_tokenizer": {"type": "Whitespace"}}, "GPT-2's way"),
     ],
     ids=str,

@@ -121,6 +121,8 @@ REFUSED = [
     (["plan", "{file}", "--config.mesh.dat=2"], "did you mean mesh.data?"),
     (["plan", "{file}", "--config.mesh.data"], "expected --config.mesh.data=VALUE"),
     (["plan", "{file}", "--fast"], "--fast: not a flag of plan"),
+    (["plan", "{file}", "--topolgy=v5e:4x4"], "--topolgy=v5e:4x4: not a flag of plan; did you mean --topology?"),
+    (["cancel", "{file}", "--trial=98d0"], "--trial=98d0: the sweep has no such trial; did you mean 98d059fc4065?"),
     (["plan", "{file}", "--trial=abc"], "--trial=abc: the sweep has no such trial"),
     (["plan", "{file}", "--runs="], "--runs: name a folder or a bucket"),
     (["plan", "{file}", "--topology=v5x:4x4"], "--topology=v5x:4x4"),
@@ -151,4 +153,6 @@ def test_bad_words_are_refused_in_one_line(small, tmp_path, monkeypatch, capsys,
 def test_the_plan_of_trials_that_wait_is_their_exact_commands(small, tmp_path, capsys):
     assert __main__.main(["plan", small, f"--runs={tmp_path}/runs", "--config.mesh.data=2"]) == 0
     out = capsys.readouterr().out
-    assert out.count("--config.mesh.data=2") == 2 and "--config.seed=1" in out and "nothing was started" in out
+    specs, _, last = out.partition("nothing was started; ")
+    assert specs.count("--config.mesh.data=2") == 2 and "--config.seed=1" in specs
+    assert last == f"python -m launch run {small} --runs={tmp_path}/runs --config.mesh.data=2 --go does\n"

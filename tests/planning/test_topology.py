@@ -25,6 +25,9 @@ class Found(NamedTuple):
         ("h100:2x8", "NVIDIA H100 80GB HBM3", 16, 16, 2),
         ("h200:1x8", "NVIDIA H200", 8, 8, 1),
         ("a100:4x8", "NVIDIA A100-SXM4-80GB", 32, 32, 4),
+        ("a100-40gb:1x1", "NVIDIA A100-SXM4-40GB", 1, 1, 1),
+        ("rtx4090", "NVIDIA GeForce RTX 4090", 1, 1, 1),
+        ("H100", "NVIDIA H100 80GB HBM3", 1, 1, 1),
     ],
 )
 def test_what_a_name_means(text, kind, n_chips, n_devices, n_islands):
@@ -47,6 +50,7 @@ def test_what_a_name_means(text, kind, n_chips, n_devices, n_islands):
         ("v5x:4x4", "did you mean v5"),
         ("h1000:1x8", "did you mean h100?"),
         ("tpu", "try "),
+        ("rtx3060:1x1", "for another, leave --topology out and hold what a device needs against its memory"),
         ("", "try "),
         ("none.txtpb:1x8", "--save-target=none.txtpb"),
     ],

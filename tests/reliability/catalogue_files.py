@@ -89,12 +89,13 @@ CASES = [
     config_file("adds a key", BASE + "c.unlock()\n    c.lr = 3\n    return c\n", "config has no key lr"),
     text("that is not there", "a.txt", None, "matches no file"),
     text("whose name is nearly there", "notes.txt", NOTES, "did you mean {tmp}/notes.txt?", "note.txt"),
-    text("that is a folder", "d/a.txt", NOTES, "for all texts in that folder: text:{tmp}/d/**/*.txt", "d"),
+    text("that is a folder of other files", "d/a.csv", NOTES, "nothing in that folder is a .txt, .md, .py, ", "d"),
+    text("named with braces", "a.txt", NOTES, "braces stand for nothing here: name a folder", "{{*.txt}}"),
     text("that is empty", "a.txt", "", "{tmp}/a.txt: empty"),
     text("of one byte", "a.txt", "a", "its valid split is empty"),
     text("shorter than the context", "a.txt", "ab\n" * 20, "model.context=64, but the train split"),
     text("in Latin-1", "a.txt", NOTES.encode() + b"caf\xe9\n" + NOTES.encode(), "{tmp}/a.txt: not UTF-8 at byte 8003"),
-    text("in UTF-16", "a.txt", NOTES.encode("utf-16"), "{tmp}/a.txt: "),
+    text("in UTF-16", "a.txt", NOTES.encode("utf-16"), "{tmp}/a.txt: UTF-16; save it as UTF-8"),
     text(
         "that is cut in a character", "a.txt", NOTES.encode() + "é".encode()[:1], "{tmp}/a.txt: not UTF-8 at byte 8000"
     ),
@@ -207,7 +208,7 @@ CASES = [
     Case(
         "a start from another tokenizer of the same size",
         "{train} --config.init_from={run} --config.tokenizer.name=characters --config.data.corpora=text:{tmp}/a.txt",
-        "init_from={run}: its tokenizer is not this run's; set tokenizer.* as that run did",
+        "init_from={run}: its tokenizer is not this run's; set tokenizer.name=bytes",
         {"a.txt": SIGNS * 20},
     ),
     Case(
