@@ -2,6 +2,7 @@
 
 import pathlib
 import re
+import shlex
 import subprocess
 
 HANDLER = """
@@ -16,13 +17,21 @@ def typed(text: str, language: str = "") -> str:
     return "\n".join(re.findall(r"^\$ (.*(?:\\\n.*)*)", text, re.MULTILINE))
 
 
-def started(text: str, folder: pathlib.Path, scratch: pathlib.Path) -> list[list[str]]:
-    """The words of each command that the text starts in the folder, in order; nothing is started."""
+def started(text: str, folder: pathlib.Path, scratch: pathlib.Path, whole: bool = True) -> list[list[str]]:
+    """The words of each command that the text starts in the folder, in order; nothing is started.
+
+    Not `whole` is a text that goes into folders which are not there.
+    """
     handler, note = scratch / "handler.sh", scratch / "started"
     handler.write_text(HANDLER)
     note.write_bytes(b"")
     environment = {"PATH": "/nonexistent", "BASH_ENV": str(handler), "STARTED": str(note)}
     ended = subprocess.run(["/bin/bash", "-c", text], cwd=folder, env=environment, capture_output=True, text=True)
-    assert not ended.stderr, f"{text}\n{ended.stderr}"
+    assert not (whole and ended.stderr), f"{text}\n{ended.stderr}"
     commands = note.read_bytes().decode().split("\x1e")[:-1]
     return [command.split("\0")[:-1] for command in commands]
+
+
+def words(text: str) -> list[str]:
+    """Of one command in prose."""
+    return shlex.split(text)
