@@ -14,7 +14,7 @@ def typed(text: str, language: str = "") -> str:
     """What is typed of a block; in a `console`, the lines behind a prompt."""
     if language != "console":
         return text
-    return "\n".join(re.findall(r"^\$ (.*(?:\\\n.*)*)", text, re.MULTILINE))
+    return "\n".join(re.findall(r"^\$ ((?:.*\\\n)*.*)", text, re.MULTILINE))
 
 
 def started(text: str, folder: pathlib.Path, scratch: pathlib.Path, whole: bool = True) -> list[list[str]]:
