@@ -1,11 +1,13 @@
 """What pages take for granted in the folder where somebody follows them."""
 
+import itertools
 import json
 import pathlib
 import shutil
 from collections.abc import Callable
 from typing import Any
 
+from gptjax.data.corpora import open_corpus
 from tests.analysis import planted
 from tests.docs import pages
 from tests.docs.pages import ROOT
@@ -42,6 +44,18 @@ def copied(name: str) -> Callable:
     def make(reader: Any, path: pathlib.Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         shutil.copytree(ROOT / name, path) if (ROOT / name).is_dir() else shutil.copy(ROOT / name, path)
+
+    return make
+
+
+def texts(first: int) -> Callable:
+    """A folder of 40 texts, no two alike."""
+
+    def make(reader: Any, path: pathlib.Path) -> None:
+        (path / "more").mkdir(parents=True)
+        documents = itertools.islice(open_corpus("synthetic").documents("train"), first, first + 40)
+        for number, piece in enumerate(documents):
+            (path / ("more" if number % 2 else "") / f"{number}.txt").write_text(piece.text)
 
     return make
 
@@ -104,7 +118,6 @@ def ladder(reader: Any, path: pathlib.Path) -> None:
 SMOKE = trained("configs/smoke.py")
 DIALOGS = lines([{"prompt": one, "answer": other} for one, other in TALK])
 PAIRS = lines([{"prompt": one, "chosen": other, "rejected": "no"} for one, other in TALK])
-PROSE = wrote("The old house stood at the end of the lane, and nobody had lived in it for years.\n" * 40)
 POINTS = "n_params,tokens,loss\n" + "".join(
     f"{n},{d},{1.7 + 480 / n**0.35 + 2100 / d**0.37}\n" for n in (1e6, 3e6, 1e7, 3e7) for d in (1e8, 1e9, 1e10)
 )
@@ -118,7 +131,7 @@ GIVEN: dict[str, dict[str, Callable]] = {
         "export.csv": copied("tests/analysis/golden/wandb_history.csv"),
     },
     "docs/audit.md": {
-        "notes/a.txt": PROSE, "notes/more/b.txt": PROSE, "read/a.txt": PROSE, "unread/a.txt": PROSE,
+        "notes": texts(0), "read": texts(40), "unread": texts(80),
         "runs/other": SMOKE,
     },
     "docs/evaluation.md": {
