@@ -26,14 +26,14 @@ from tests.docs import given
 from tests.docs.pages import ROOT
 from tests.tiny import mesh_of
 
-SHORTER = {"n_steps": "4", "eval_every": "2", "eval_tokens": "512", "save_every": "2", "sample_tokens": "4",
+SHORTER = {"n_steps": "2", "eval_every": "2", "eval_tokens": "512", "save_every": "1", "sample_tokens": "4",
            "log_every": "1", "optim.warmup_steps": "1"}  # fmt: skip
 SMALLER = {"model.n_layers": "2", "model.d_model": "32", "model.d_hidden": "64"}  # where the page does not say it
 SYNTHETIC = ("configs/smoke.py", "configs/base.py", "configs/gpt2_124m.py")  # where the page names no corpus
 OF_GPT2 = {"model.n_layers": "3", "model.d_model": "24", "model.d_hidden": "40", "model.n_heads": "4",
            "model.n_kv_heads": "4", "model.context": "32", "model.bias": "True", "model.vocab_size": "261",
            "batch_tokens": "320"}  # fmt: skip
-SIZES = {"configs/gpt2_124m.py": OF_GPT2}  # of the folder gpt2
+SIZES = {"configs/gpt2_124m.py": OF_GPT2, "configs/base.py": SMALLER | {"batch_tokens": "2048"}}
 SAID_OTHERWISE = {
     "gs://bucket/runs": "runs/bucket", "hellaswag,lambada_openai": "python_word,python_prose",
     "--harness=mine": "--harness=python_module", "--tasks hellaswag":
