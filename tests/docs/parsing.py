@@ -53,6 +53,8 @@ def read(words: list[str]) -> None:
                 assert target.isupper() or "=" in target or reader.recipe(target) is not None
         case ["pip", "install", *named]:
             assert all(reader.extra_exists(name) or " @ " in name for name in named), named
+        case ["source", file]:
+            assert file == ".venv/bin/activate"
         case [program, *_]:
             assert program in OF_OTHERS, f"{shlex.join(words)}: nobody knows this program"
 

@@ -35,7 +35,7 @@ OF_GPT2 = {"model.n_layers": "3", "model.d_model": "24", "model.d_hidden": "40",
            "batch_tokens": "320"}  # fmt: skip
 SIZES = {"configs/gpt2_124m.py": OF_GPT2, "configs/base.py": SMALLER | {"batch_tokens": "2048"}}
 SAID_OTHERWISE = {
-    "gs://bucket/runs": "runs/bucket", "hellaswag,lambada_openai": "python_word,python_prose",
+    "gs://bucket/runs": "runs/bucket", "hellaswag,lambada_openai": "python_module --harness_tasks=tests/evaluation/harness",
     "--harness=mine": "--harness=python_module", "--tasks hellaswag":
     "--include_path tests/evaluation/harness --tasks python_word --limit 2",
 }  # fmt: skip
@@ -67,8 +67,8 @@ class Reader(NamedTuple):
                 return launch.main(rest)
             case ["python", "-m", module, *rest]:
                 return module_run(module, rest)
-            case ["make", "test"]:
-                return 0  # this is a part of it
+            case ["make", "test"] | ["source", ".venv/bin/activate"]:
+                return 0  # this is a part of it, and in it
             case ["make", target]:
                 return max((self.run(line) for line in recipe(target)), default=0)
             case ["pip", "install", *named]:
