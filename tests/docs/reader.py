@@ -35,10 +35,11 @@ OF_GPT2 = {"model.n_layers": "3", "model.d_model": "24", "model.d_hidden": "40",
            "batch_tokens": "320"}  # fmt: skip
 SIZES = {"configs/gpt2_124m.py": OF_GPT2, "configs/base.py": SMALLER | {"batch_tokens": "2048"}}
 SAID_OTHERWISE = {
-    "gs://bucket/runs": "runs/bucket", "hellaswag,lambada_openai": "python_module --harness_tasks=tests/evaluation/harness",
-    "--harness=mine": "--harness=python_module", "--tasks hellaswag":
-    "--include_path tests/evaluation/harness --tasks python_word --limit 2",
-}  # fmt: skip
+    "gs://bucket/runs": "runs/bucket",
+    "hellaswag,lambada_openai": "python_module --harness_tasks=tests/evaluation/harness",
+    "--harness=mine": "--harness=python_module",
+    "--tasks hellaswag": "--include_path tests/evaluation/harness --tasks python_word --limit 2",
+}
 FEWER = {"evaluate": ["--limit=2"], "audit --from": ["--others=8", "--samples=1"], "generate": ["--max_tokens=8"]}
 
 
