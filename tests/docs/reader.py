@@ -22,6 +22,7 @@ import pytest
 
 from gptjax import cli, mesh
 from launch import __main__ as launch
+from launch import flags as launch_flags
 from tests.docs import given
 from tests.docs.pages import ROOT
 from tests.tiny import mesh_of
@@ -65,7 +66,7 @@ class Reader(NamedTuple):
             case ["gptjax", *rest]:
                 return cli.main(self.reduced(rest))
             case ["python", "-m", "launch", *rest]:
-                return launch.main(rest)
+                return launch.main([word.replace("--trial=ID", f"--trial={a_trial(rest[1])}") for word in rest])
             case ["python", "-m", module, *rest]:
                 return module_run(module, rest)
             case ["make", "test"] | ["source", ".venv/bin/activate"]:
@@ -101,6 +102,12 @@ class Reader(NamedTuple):
         self.servers.append(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
         said = iter(self.servers[-1].stdout or ())
         return 0 if any("http://" in line for line in said) else 1
+
+
+def a_trial(sweep: str) -> str:
+    """The id of the first trial of a sweep."""
+    driver, *_ = launch.opened(*launch_flags.parsed(["plan", sweep]))
+    return driver.trials[0].id
 
 
 def module_run(module: str, words: list[str]) -> int:
