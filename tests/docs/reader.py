@@ -76,15 +76,14 @@ class Reader(NamedTuple):
             case ["pip", "install", *named]:
                 return 0 if all(extra_exists(name) for name in named) else 1
             case ["curl", *_]:
-                return subprocess.run(words, stdout=subprocess.DEVNULL).returncode
+                return subprocess.run([*words, "--fail", "--max-time=60"], stdout=subprocess.DEVNULL).returncode
         raise KeyError(f"{shlex.join(words)}: no such program for a page")
 
     def reduced(self, words: list[str]) -> list[str]:
         """The same command at the size of a test."""
+        said = {word.partition("=")[0] for word in words}
         for command, more in FEWER.items():
-            if " ".join(words).startswith(command) and not {word.partition("=")[0] for word in more} & {
-                word.partition("=")[0] for word in words
-            }:
+            if " ".join(words).startswith(command) and said.isdisjoint(word.partition("=")[0] for word in more):
                 words = [*words, *more]
         if words[0] != "train":
             return words
@@ -92,8 +91,7 @@ class Reader(NamedTuple):
         keys = {"data.cache": str(self.shared / "cache"), **SIZES.get(file, SMALLER)}
         if file in SYNTHETIC:
             keys["data.corpora"] = "synthetic"
-        said = {word.removeprefix("--config.").partition("=")[0] for word in words}
-        keys = {key: value for key, value in keys.items() if key not in said} | SHORTER
+        keys = {key: value for key, value in keys.items() if f"--config.{key}" not in said} | SHORTER
         return [*words, *(f"--config.{key}={value}" for key, value in keys.items())]
 
     def serve(self, words: list[str]) -> int:
