@@ -93,7 +93,7 @@ def fewer_trials(reader: Any, path: pathlib.Path) -> None:
 import dataclasses
 
 cells = [cell | {small} for cell in SWEEP.cells[:2]]
-SWEEP = dataclasses.replace(SWEEP, cells=cells, base=SWEEP.base | {{"data.corpora": "synthetic"}})
+SWEEP = dataclasses.replace(SWEEP, cells=cells, base=SWEEP.base | {{"data.corpora": ("synthetic",)}})
 """
     path.write_text(path.read_text() + added)
 
