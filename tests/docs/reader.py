@@ -67,6 +67,8 @@ class Reader(NamedTuple):
                 return cli.main(self.reduced(rest))
             case ["python", "-m", "launch", *rest]:
                 return launch.main([word.replace("--trial=ID", f"--trial={a_trial(rest[1])}") for word in rest])
+            case ["python", "-m", "gptjax.evaluation.harness", *rest]:  # which is imported by what is run before it
+                return subprocess.run([sys.executable, "-m", "gptjax.evaluation.harness", *rest]).returncode
             case ["python", "-m", module, *rest]:
                 return module_run(module, rest)
             case ["make", "test"] | ["source", ".venv/bin/activate"]:
