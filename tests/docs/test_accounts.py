@@ -5,7 +5,7 @@ import re
 import pytest
 
 from tests.docs import given, pages, reader, shell
-from tests.docs.pages import ROOT
+from tests.docs.pages import ROOT, Block
 
 NEEDS = {  # what is not at hand, and the words by which a block names it
     "several hosts": r"10\.0\.0\.1|/shared/",
@@ -19,26 +19,48 @@ NEEDS = {  # what is not at hand, and the words by which a block names it
     "the network": r"git clone|https://",
 }
 PEERS = r"git clone|python -m benchmarks\."
-EVERY = [block for page in pages.pages() for block in pages.read(page)[0]]
 COMMAND = re.compile(r"^(\$ )?(gptjax [a-z]|python -m|pip install|make [a-z]+$)", re.MULTILINE)
 
 
-@pytest.mark.parametrize("block", EVERY, ids=lambda block: block.name)
-def test_a_block_is_run_or_says_why_not(block):
-    assert block.language in (*pages.COMMANDS, pages.PYTHON, *pages.SHOWN), f"nobody reads {block.language}"
-    assert block.label in pages.LABELS, f"nobody knows the label {block.label}"
+def test_every_block_is_run_or_says_why_not():
+    blocks = [block for page in pages.pages() for block in pages.read(page)[0]]
+    assert len(blocks) > 50
+    for block in blocks:
+        account(block)
+
+
+def account(block: Block) -> None:
+    """Raises AssertionError for a block that is neither run nor has a reason that is true."""
+    where = block.name
+    assert block.language in (*pages.COMMANDS, pages.PYTHON, *pages.SHOWN), f"{where}: nobody reads {block.language}"
+    assert block.label in pages.LABELS, f"{where}: nobody knows the label {block.label}"
+    assert bool(block.reason) == (block.label not in ("", "prove")), f"{where}: {block.label} {block.reason}"
     if block.language in pages.SHOWN:
-        assert not block.label and not COMMAND.search(block.text), "a command that is only shown"
+        assert not block.label and not COMMAND.search(block.text), f"{where}: a command that is only shown"
     if block.label == "never run":
-        assert re.search(NEEDS[block.reason], block.text), f"it names nothing of {block.reason}"
+        assert re.search(NEEDS[block.reason], block.text), f"{where}: it names nothing of {block.reason}"
     if block.label == "measured":
-        assert block.reason == "the peers" and re.search(PEERS, block.text)
+        assert block.reason == "the peers" and re.search(PEERS, block.text), where
     if block.label == "elsewhere":
         file, _, test = block.reason.partition("::")
-        assert f"def {test or 'test_'}" in (ROOT / file).read_text()
+        assert f"def {test or 'test_'}" in (ROOT / file).read_text(), f"{where}: {block.reason} is not there"
     if block.label == "exits":
-        assert block.reason.isdigit()
-    assert bool(block.reason) == (block.label not in ("", "prove"))
+        assert block.reason.isdigit(), where
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"language": "fortran"}, "nobody reads"),
+        ({"label": "later", "reason": "why"}, "nobody knows the label"),
+        ({"label": "never run", "reason": "a TPU"}, "names nothing of a TPU"),
+        ({"label": "elsewhere", "reason": "tests/docs/test_accounts.py::test_nothing"}, "is not there"),
+        ({"language": "text"}, "only shown"),
+    ],
+)
+def test_what_is_no_reason_is_seen(changes, words):
+    with pytest.raises(AssertionError, match=words):
+        account(Block("page", 1, "sh", "gptjax train --config=x", "", "")._replace(**changes))
 
 
 def test_what_is_said_of_pages_is_of_pages_that_say_it():
