@@ -50,7 +50,7 @@ GROUPS = {
     "sums of shards": r"/tokens/.*/checks\.bin",
     "manifests of shards": r"/tokens/.*/manifest\.json",
     "the shape of a model folder": r"/model/config\.json",
-    "a model folder's tokenizer": r"/model/tokenizer\.json",
+    "a model folder's tokenizers": r"/model/.*tokenizer[^/]*\.json",
     "a model folder's weights": r"/model/.*\.safetensors",
     "what analysis keeps of a log": r"/kept/",
 }
