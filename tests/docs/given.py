@@ -144,6 +144,7 @@ GIVEN: dict[str, dict[str, Callable]] = {
     "docs/insight.md": {"runs/smoke": SMOKE},
     "docs/launch.md": {"experiments/optimizers/sweep.py": fewer_trials},
     "docs/scaling_laws.md": {"runs/ladder": ladder, "points.csv": wrote(POINTS)},
+    "docs/quickstart.md": {"docs": copied("docs")},
     "docs/serving.md": {"RUN": SMOKE},
     "experiments/ladder/README.md": {"experiments/ladder/sweep.py": fewer_trials},
     "experiments/mup/README.md": {"experiments/mup/sweep.py": fewer_trials},
