@@ -28,7 +28,7 @@ def row(run: str) -> list[str]:
         f"{(told['dialogs'] - told['left_out']) / epoch:.0f}",
         f"{speed:,.0f}",
         f"{speed * told['filled']:,.0f}",
-        *(f"{losses[step]:.3f}" for step in STEPS),
+        *(f"{losses[step]:.3f}" if step in losses else "not reached" for step in STEPS),
         at_epoch,
     ]
 

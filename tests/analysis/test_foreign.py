@@ -203,6 +203,7 @@ def test_the_command_reads_them(capsys, tmp_path):
         ("notes.txt", "hello", "nanogpt", "nothing in it is a metric as nanogpt writes it"),
         ("absent", None, "wandb", "no such file"),
         ("table.csv", "n_params,tokens,loss\na,b,c\n", None, "nothing in it is a metric as points writes it"),
+        ("table.csv", "tokens,loss\n1,2\n", "points", "nothing in it is a metric as points writes it"),
     ],
 )
 def test_what_is_no_log_is_refused(tmp_path, name, content, kind, says):

@@ -1,11 +1,12 @@
-"""Run as a program (`python -m tests.reliability.audited RUN CACHE SCRATCH`): reads every kind of file that gptjax
-reads, with a pickle planted in its place, and says as JSON what the interpreter was asked to execute meanwhile.
+"""Run as a program (`python -m tests.reliability.audited RUN CACHE MODEL SCRATCH`): reads every kind of file that
+gptjax reads, with a pickle planted in its place, and says as JSON what the interpreter was asked to execute meanwhile.
 """
 
 import ast
 import contextlib
 import dataclasses
 import json
+import os
 import pathlib
 import re
 import shutil
@@ -16,11 +17,16 @@ import pyarrow
 import pyarrow.parquet
 
 from gptjax import config, mesh
+from gptjax.analysis import frames, logs
+from gptjax.analysis.foreign import formats
 from gptjax.commands import opening
 from gptjax.config import BadInput, Config
 from gptjax.data import tokenizers
 from gptjax.data.corpora import open_corpus
+from gptjax.data.dialogs import open_dialogs
+from gptjax.data.preferences import Preferences
 from gptjax.data.store import open_store
+from gptjax.privacy import canaries
 from gptjax.runs.log import read_header
 from gptjax.training import checkpoint, source, step
 from gptjax.training.lock import RunLock
@@ -43,6 +49,10 @@ GROUPS = {
     "shards": r"/tokens/.*/tokens-\d+\.bin",
     "sums of shards": r"/tokens/.*/checks\.bin",
     "manifests of shards": r"/tokens/.*/manifest\.json",
+    "the shape of a model folder": r"/model/config\.json",
+    "a model folder's tokenizers": r"/model/.*tokenizer[^/]*\.json",
+    "a model folder's weights": r"/model/.*\.safetensors",
+    "what analysis keeps of a log": r"/kept/",
 }
 
 
@@ -88,9 +98,10 @@ def importing() -> bool:
     return False
 
 
-def read_all(run: pathlib.Path, cache: pathlib.Path, texts: pathlib.Path, cfg: Config) -> int:
+def read_all(scratch: pathlib.Path, cfg: Config) -> int:
     """Every load path, each to its end or to its refusal; returns how many were refused."""
     on = mesh.make(cfg.mesh)
+    run, cache, texts = (scratch / name for name in ("run", "cache", "texts"))
 
     def whole_state() -> None:
         keep = checkpoint.Checkpoints(str(run / "checkpoints"), keep_last=9, keep_every=0)
@@ -107,12 +118,19 @@ def read_all(run: pathlib.Path, cache: pathlib.Path, texts: pathlib.Path, cfg: C
         lambda: config.from_dict(json.loads((run / "run.json").read_bytes())["config"]),
         lambda: read_header(str(run)),
         lambda: source.open_run(str(run)),
+        lambda: source.open_run(str(scratch / "model")),
         lambda: tokenizers.load(run / "tokenizer"),
         opened,
         whole_state,
         *(lambda folder=folder: open_store(folder).read(0, 10**9) for folder in (cache / "tokens").iterdir()),
         *(lambda file=file: list(open_corpus(f"text:{file}").documents("train")) for file in texts.iterdir()),
         *(lambda kind=kind: made(kind, texts, cfg) for kind in ("gpt2", "sentencepiece")),
+        lambda: list(open_corpus(f"splits:{scratch}/splits").documents("train")),
+        lambda: list(open_dialogs(f"dialogs:{texts}/b.jsonl", None).examples("train")),
+        lambda: list(Preferences(f"preferences:{texts}/b.jsonl", None).pairs("train")),
+        lambda: canaries.read(str(texts / "a.txt")),
+        lambda: frames.read([str(run)]),
+        *(lambda kind=kind: formats.read([str(scratch / "logs/log")], kind) for kind in formats.KINDS),
     ]
     n_refused = 0
     for path in paths:
@@ -137,33 +155,39 @@ def plant(folders: list[pathlib.Path], names: str, evil: bytes) -> int:
     return len(chosen)
 
 
-def main(given_run: str, given_cache: str, given_scratch: str) -> None:
-    scratch = pathlib.Path(given_scratch)
-    run, cache, texts, mark = (scratch / name for name in ("run", "cache", "texts", "executed"))
-    shutil.copytree(given_run, run)
-    shutil.copytree(given_cache, cache)
-    evil = pickled(mark)
-    texts.mkdir()
-    (scratch / "gpt2").mkdir()
-    for name in ("vocab.json", "merges.txt"):
-        (scratch / "gpt2" / name).write_bytes(evil)
-    for name in ("a.txt", "b.jsonl", "c.parquet"):
-        (texts / name).write_bytes(evil)
+def write_texts(scratch: pathlib.Path, evil: bytes) -> None:
+    """Files that are pickles from the beginning."""
+    texts = scratch / "texts"
+    names = ["texts/a.txt", "texts/b.jsonl", "texts/c.parquet", "gpt2/vocab.json", "gpt2/merges.txt", "logs/log"]
+    for name in [*names, "splits/train.jsonl", "splits/valid.jsonl"]:
+        (scratch / name).parent.mkdir(exist_ok=True)
+        (scratch / name).write_bytes(evil)
     hidden = {b"ARROW:extension:name": b"arrow.py_extension_type", b"ARROW:extension:metadata": evil}
     field = pyarrow.field("text", pyarrow.binary(), metadata=hidden)
     pyarrow.parquet.write_table(pyarrow.table([[b"x"]], schema=pyarrow.schema([field])), texts / "d.parquet")
-    cfg = config.from_dict(json.loads((run / "run.json").read_bytes())["config"])
+
+
+def main(given_run: str, given_cache: str, given_model: str, given_scratch: str) -> None:
+    scratch = pathlib.Path(given_scratch)
+    copied = {scratch / "run": given_run, scratch / "cache": given_cache, scratch / "model": given_model}
+    for copy, given in copied.items():
+        shutil.copytree(given, copy)
+    mark, cache = scratch / "executed", scratch / "cache"
+    evil = pickled(mark)
+    write_texts(scratch, evil)
+    os.environ["XDG_CACHE_HOME"], logs.SMALL = str(scratch / "kept"), 0  # of logs, however short, something is kept
+    cfg = config.from_dict(json.loads((scratch / "run/run.json").read_bytes())["config"])
     cfg = dataclasses.replace(cfg, data=dataclasses.replace(cfg.data, cache=str(cache)))
 
     listener, read = Listener(), {}
-    clean = read_all(run, cache, texts, cfg)  # imports what is imported late
+    clean = read_all(scratch, cfg)  # imports what is imported late
     for group, pattern in GROUPS.items():
-        for given, copy in ((given_run, run), (given_cache, cache)):
+        for copy, given in copied.items():
             shutil.rmtree(copy)
             shutil.copytree(given, copy)
-        planted = plant([run, cache], pattern, evil)
+        planted = plant([*copied, scratch / "kept"], pattern, evil)
         listener.on = True
-        read[group] = [planted, read_all(run, cache, texts, cfg) - clean]
+        read[group] = [planted, read_all(scratch, cfg) - clean]
         listener.on = False
     found, listener.heard, listener.on = listener.heard, [], True
     executed = mark.exists()

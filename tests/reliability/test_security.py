@@ -2,6 +2,7 @@
 
 import json
 import os
+import pathlib
 import subprocess
 import sys
 
@@ -9,8 +10,9 @@ import pytest
 
 from tests.commands.test_train import TINY
 
-NEVER_READ = ("metrics and samples", "marks of a whole checkpoint")  # by training or generating
-PICKLED = 5  # of the load paths: JSON lines, two Parquets, GPT-2's files and a SentencePiece model; a .txt is any text
+NOT_REFUSED = ("metrics and samples", "marks of a whole checkpoint", "what analysis keeps of a log")  # or not read
+PICKLED = 15  # load paths: JSON lines (4), two Parquets, GPT-2's files, SentencePiece, canaries and logs of 6 programs
+MODEL = str(pathlib.Path(__file__).parents[1] / "evaluation/harness/model")
 SECRETS = {
     "HF_TOKEN": "hf_PlantedOne",
     "AWS_SECRET_ACCESS_KEY": "PlantedTwo/x",
@@ -47,13 +49,15 @@ def finished(tmp_path_factory):
 def test_nothing_that_is_read_is_executed(finished, tmp_path):
     """A pickle in the place of every file that gptjax reads: each is refused, and the interpreter runs nothing."""
     folder, _ = finished
-    code, out, error = gptjax("tests.reliability.audited", str(folder / "run"), str(folder / "cache"), str(tmp_path))
+    code, out, error = gptjax(
+        "tests.reliability.audited", str(folder / "run"), str(folder / "cache"), MODEL, str(tmp_path)
+    )
     assert code == 0, error.decode()[-2000:]
     said = json.loads(out.splitlines()[-1])
     assert said["found"] == [] and not said["executed"]
     assert said["clean"] == PICKLED  # all else could be read before
     assert all(n_files for n_files, _ in said["read"].values()), said["read"]
-    assert {group for group, (_, n_refused) in said["read"].items() if not n_refused} <= set(NEVER_READ), said["read"]
+    assert {group for group, (_, n_refused) in said["read"].items() if not n_refused} <= set(NOT_REFUSED), said["read"]
     assert any("pickle.find_class" in event for event in said["control"])  # of a pickle that was loaded on purpose
 
 

@@ -25,7 +25,7 @@ def read(path: pathlib.Path) -> list[Imported]:
         try:
             n_params, tokens, loss = (positive(row[key]) for key in COLUMNS)
             header = {"n_params": n_params} | ({"flops": positive(row["flops"])} if row.get("flops") else {})
-        except (TypeError, ValueError):
+        except (KeyError, TypeError, ValueError):
             bad += 1
             continue
         objects = [{"step": 0, "tokens": tokens, "eval/nll": loss}]
