@@ -23,7 +23,8 @@ class Screen:
     """Shows the lines of a run as they are logged; a context manager around the loop."""
 
     def __init__(self, first_step: int, n_steps: int):
-        self.console = Console(highlight=False)
+        # Plain lines in a notebook too, where rich would make a block of HTML of each.
+        self.console = Console(highlight=False, force_jupyter=False)
         self.n_steps, self.first_step, self.began = n_steps, first_step, time.monotonic()
         self.latest: dict[str, float] = {}
         self.bar = Progress(
