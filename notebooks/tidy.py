@@ -4,6 +4,7 @@ Without outputs, so that a difference between two versions is one of text and co
 code no longer gives. The badge, the links and the first cell name the repository and the version of pyproject.toml.
 """
 
+import functools
 import json
 import pathlib
 import re
@@ -21,6 +22,7 @@ def files() -> list[pathlib.Path]:
     return sorted(FOLDER.glob("*.ipynb"))
 
 
+@functools.cache
 def project() -> dict[str, Any]:
     return tomllib.loads((FOLDER.parent / "pyproject.toml").read_text())["project"]
 

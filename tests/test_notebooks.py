@@ -155,7 +155,7 @@ def test_the_first_notebook_runs(tmp_path, monkeypatch, figures, capsys):
     assert f"first loss {found['first']:.3f} nats" in said and "is done: 4 of 4 steps" in said
     assert figures == [["nats a byte"]]
     losses = found["log"].series("eval/nll").value
-    assert found["first"] == pytest.approx(np.log(256), abs=0.2) and losses[-1] < found["first"] - 0.5
+    assert found["first"] == pytest.approx(np.log(256), abs=0.5) and losses[-1] < found["first"] - 0.5
 
 
 @pytest.mark.prove
