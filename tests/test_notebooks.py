@@ -149,10 +149,13 @@ def run_here(name: str, monkeypatch: pytest.MonkeyPatch, **sizes: object) -> dic
     return found
 
 
+SMALL = {"LAYERS, WIDTH": (1, 32), "STEPS": 8, "EVAL_TOKENS": 2048, "WRITTEN": 8}
+
+
 def test_the_first_notebook_runs(tmp_path, monkeypatch, figures, capsys):
-    found = run_here("1_train", monkeypatch, STEPS=4, EVAL_TOKENS=2048, RUNS=str(tmp_path))
+    found = run_here("1_train", monkeypatch, **SMALL, RUNS=str(tmp_path))
     said = capsys.readouterr().out
-    assert f"first loss {found['first']:.3f} nats" in said and "is done: 4 of 4 steps" in said
+    assert f"first loss {found['first']:.3f} nats" in said and "is done: 8 of 8 steps" in said
     assert figures == [["nats a byte"]]
     losses = found["log"].series("eval/nll").value
     assert found["first"] == pytest.approx(np.log(256), abs=0.5) and losses[-1] < found["first"] - 0.5
