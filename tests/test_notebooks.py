@@ -1,6 +1,7 @@
 """The notebooks as they are committed, and run: the first in this process with small sizes, all of them as a reader
 would (`make prove`)."""
 
+import importlib
 import json
 import pathlib
 import re
@@ -165,8 +166,7 @@ def test_the_first_notebook_runs(tmp_path, monkeypatch, figures, capsys):
 @pytest.mark.parametrize("name", NAMES)
 def test_a_notebook_runs_from_top_to_bottom_in_a_kernel(name, tmp_path, monkeypatch):
     """At its own sizes, started beside its file as Jupyter does; `make prove PYTHON=python3.12` for Colab's Python."""
-    import nbclient
-    import nbformat
+    nbclient, nbformat = map(importlib.import_module, ("nbclient", "nbformat"))  # of the [notebooks] extra
 
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")  # GPT-2's stand-in, wherever this runs
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hub"))
