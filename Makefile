@@ -21,7 +21,7 @@ base: $(RUN)  ## set up, then pretrain the model that experiments/ start from (r
 test: $(TEST)  ## set up, then run every test
 	@.venv/bin/python -m pytest $(PYTEST_ARGS)
 
-prove: $(TEST) .venv/.installed-plan .venv/.installed-torch .venv/.installed-cuda12 .venv/.installed-docs  ## set up (5 GB), then run the long proofs that `make test` leaves out
+prove: $(TEST) .venv/.installed-plan .venv/.installed-torch .venv/.installed-cuda12 .venv/.installed-docs .venv/.installed-notebooks  ## set up (5 GB), then run the long proofs that `make test` leaves out
 	@.venv/bin/python -m pytest -m prove $(PYTEST_ARGS)
 
 check: $(TEST)  ## set up, then look at format, lint, types, floors and doors

@@ -12,8 +12,9 @@ from rich.progress import BarColumn, Progress, TimeElapsedColumn
 @contextlib.contextmanager
 def progress_line(title: str, shown: bool) -> Iterator[Callable[[str], None]]:
     """`show(text)` moves a bar on a terminal and prints a plain line now and then elsewhere; silent for 2 seconds."""
+    console = Console(stderr=True, force_terminal=sys.stderr.isatty())  # FORCE_COLOR makes no terminal of a file
     columns = "{task.description}", BarColumn(), "{task.fields[text]}", TimeElapsedColumn()
-    bar = Progress(*columns, console=Console(stderr=True), transient=True)
+    bar = Progress(*columns, console=console, transient=True)
     task = bar.add_task(title, total=None, text="")
     started, next_line = time.monotonic(), 2.0
 

@@ -3,6 +3,7 @@
 import os
 import pathlib
 import shlex
+import sys
 import time
 
 from rich.console import Console
@@ -27,7 +28,9 @@ class Screen:
     """Shows the lines of a run as they are logged; a context manager around the loop."""
 
     def __init__(self, first_step: int, n_steps: int):
-        self.console = Console(highlight=False)
+        # A terminal is what the system calls one: a notebook, whose kernel sets FORCE_COLOR, and what it starts
+        # get plain lines, where rich would make HTML of each, or draw a bar into a file.
+        self.console = Console(highlight=False, force_jupyter=False, force_terminal=sys.stdout.isatty())
         self.n_steps, self.first_step, self.began = n_steps, first_step, time.monotonic()
         self.latest: dict[str, float] = {}
         self.bar = Progress(

@@ -15,6 +15,8 @@ import pytest
 
 from gptjax import cli, mesh
 from gptjax.commands import train
+from gptjax.commands.screen import Screen
+from gptjax.progress import progress_line
 from tests.tiny import mesh_of
 
 TINY = {
@@ -259,3 +261,15 @@ def test_generate_goes_on_from_a_prompt(finished, capsys):
 def test_generate_refuses_bad_input(flag, words, finished, capsys):
     assert cli.main(["generate", f"--from={finished}", "--prompt=a", flag]) == 2
     assert words in capsys.readouterr().err
+
+
+def test_a_log_has_plain_lines_where_colours_are_forced(monkeypatch, capsys):
+    """As in a notebook, whose kernel sets FORCE_COLOR, and in the trials that are started from one."""
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    with Screen(0, 10) as screen, progress_line("reading", shown=True) as show:
+        screen.show(1, {"train/nll": 2.0})
+        monkeypatch.setattr(time, "monotonic", lambda: sys.maxsize)  # long after the start, when progress is shown
+        show("half")
+    said = capsys.readouterr()
+    assert said.out.startswith("step      1  train 2.000") and said.err.startswith("reading: half in ")
+    assert "\x1b" not in said.out + said.err
