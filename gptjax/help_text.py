@@ -36,6 +36,7 @@ EXAMPLES = {
         "gptjax analyze runs/a runs/b --diff",
     ],
     "inspect": ["gptjax inspect --from=runs/smoke --prompt='def f(x):' --html=look.html"],
+    "completion": ["gptjax completion bash"],
 }
 
 

@@ -52,6 +52,7 @@ def read(words: list[str]) -> None:
             for target in targets:
                 assert target.isupper() or "=" in target or reader.recipe(target) is not None
         case ["pip", "install", *named]:
+            named = named[1:] if named[:1] == ["-e"] else named
             assert all(reader.extra_exists(name) or " @ " in name for name in named), named
         case ["source", file]:
             assert file == ".venv/bin/activate"

@@ -130,9 +130,9 @@ def recipe(target: str) -> list[list[str]]:
 
 
 def extra_exists(name: str) -> bool:
-    """Whether a package of `pip install` is gptjax, with extras that it has."""
+    """Whether a package of `pip install` is gptjax, or this checkout, with extras that it has."""
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-    found = re.fullmatch(r"gptjax(?:\[([\w,]+)\])?", name)
+    found = re.fullmatch(r"(?:gptjax|\.)(?:\[([\w,]+)\])?", name)
     return found is not None and set((found[1] or "").split(",")) - {""} <= set(extras)
 
 

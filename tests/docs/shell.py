@@ -8,6 +8,7 @@ import subprocess
 HANDLER = """
 command_not_found_handle() { printf '%s\\0' "$@" >> "$STARTED"; printf '\\x1e' >> "$STARTED"; }
 source() { command_not_found_handle source "$@"; }
+.() { command_not_found_handle source "$@"; }
 """
 
 

@@ -12,7 +12,7 @@ NEEDS = {  # what is not at hand, and the words by which a block names it
     "Slurm": r"#SBATCH|srun",
     "Google Cloud": r"gcloud|gs://",
     "Kubernetes": r"kubectl",
-    "a TPU": r"\[tpu\]|--topology=v\d",
+    "a TPU": r"\[tpu\]|--topology=v\d|tpu-v\d",
     "a GPU": r"cuda12|--gpus|nvidia",
     "a hub": r"openai-community/|hellaswag|git\+https",
     "Docker": r"docker",
