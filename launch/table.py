@@ -150,7 +150,8 @@ class Bucket:
             self.fs.invalidate_cache(folder)
             for path in self.listed(folder):
                 *_, trial, name = path.split("/")
-                found[trial] = max(found.get(trial, 0), event_of(name))
+                if event := event_of(name):  # else it may be the folder itself, which s3fs tells of as it comes to be
+                    found[trial] = max(found.get(trial, 0), event)
         return found
 
     def listed(self, folder: str) -> list[str]:
@@ -166,16 +167,7 @@ class Bucket:
 
     def read(self, events: list[tuple[str, int]]) -> list[bytes]:
         with ThreadPoolExecutor(16) as pool:
-            return list(pool.map(lambda one: self.read_one(f"{self.root}/{one[0]}/{file_name(one[1])}"), events))
-
-    def read_one(self, path: str) -> bytes:
-        """A store that speaks S3 may list an object a moment before it gives it."""
-        for wait_s in (0.1, 0.5, 2):
-            try:
-                return self.fs.cat_file(path)
-            except FileNotFoundError:
-                time.sleep(wait_s)
-        return self.fs.cat_file(path)
+            return list(pool.map(lambda one: self.fs.cat_file(f"{self.root}/{one[0]}/{file_name(one[1])}"), events))
 
     def create(self, trial: str, event: int, content: bytes) -> bool:
         path = f"{self.root}/{trial}/{file_name(event)}"

@@ -117,7 +117,7 @@ def test_offline_the_hub_is_named(monkeypatch):
 
 def test_without_the_hub_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
-    with pytest.raises(BadInput, match=r"pip install 'gptjax\[hf\]'"):
+    with pytest.raises(BadInput, match=r"pip install 'gptjax\[hub\]'"):
         hub.folder_of("nobody/nothing")
 
 
