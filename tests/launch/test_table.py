@@ -120,3 +120,18 @@ def test_a_folder_that_comes_to_be_while_it_is_listed_holds_no_event_yet(s3, mon
     store = tables.Bucket(f"{s3}/{uuid.uuid4().hex}/table")
     monkeypatch.setattr(store.fs, "find", lambda folder: [f"{folder}/"])
     assert store.newest(None) == {} and store.newest(["trial"]) == {}
+
+
+def test_what_is_listed_before_it_is_given_is_asked_for_again(s3, monkeypatch):
+    store = tables.Bucket(f"{s3}/{uuid.uuid4().hex}/table")
+    assert store.create("a", 1, b"event")
+    given, asked = store.fs.cat_file, []
+
+    def late(path: str) -> bytes:
+        asked.append(path)
+        if len(asked) == 1:
+            raise FileNotFoundError(path)
+        return given(path)
+
+    monkeypatch.setattr(store.fs, "cat_file", late)
+    assert store.read([("a", 1)]) == [b"event"] and len(asked) == 2
