@@ -98,17 +98,9 @@ def interrupted(n_signals: int, start, whole, work: pathlib.Path, rng: np.random
     return f"{early} interruptions of {n_processes} process(es), {differing} differing steps of {N_STEPS}"
 
 
-def outcomes(start, whole, tmp_path, n: int, n_signals: int, *, keep: bool):
-    found = draw("interruptions", n, functools.partial(interrupted, n_signals, start, whole, tmp_path), keep=keep)
+@pytest.mark.prove  # tests/commands/test_train.py and test_hosts.py have one each in `make test`
+def test_many_interruptions_change_no_bit(start, whole, tmp_path):
+    n, n_signals = 56, 4
+    found = draw("interruptions", n, functools.partial(interrupted, n_signals, start, whole, tmp_path), keep=True)
     assert all(" 0 differing" in outcome for outcome in found), found
     assert sum(int(outcome.split()[0]) * count for outcome, count in found.items()) >= 0.9 * n * n_signals - 1, found
-
-
-def test_interruptions_change_no_bit(start, whole, tmp_path):
-    """Of one process; those of two are proved, and one of two is in tests/commands/test_hosts.py."""
-    outcomes(start, whole, tmp_path, 1, n_signals=2, keep=False)
-
-
-@pytest.mark.prove
-def test_many_interruptions_change_no_bit(start, whole, tmp_path):
-    outcomes(start, whole, tmp_path, 56, n_signals=4, keep=True)
