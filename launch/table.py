@@ -167,7 +167,16 @@ class Bucket:
 
     def read(self, events: list[tuple[str, int]]) -> list[bytes]:
         with ThreadPoolExecutor(16) as pool:
-            return list(pool.map(lambda one: self.fs.cat_file(f"{self.root}/{one[0]}/{file_name(one[1])}"), events))
+            return list(pool.map(lambda one: self.read_one(f"{self.root}/{one[0]}/{file_name(one[1])}"), events))
+
+    def read_one(self, path: str) -> bytes:
+        """Some that speak S3 list an object a moment before they give it."""
+        for wait_s in (0.1, 0.5, 2):
+            try:
+                return self.fs.cat_file(path)
+            except FileNotFoundError:
+                time.sleep(wait_s)
+        return self.fs.cat_file(path)
 
     def create(self, trial: str, event: int, content: bytes) -> bool:
         path = f"{self.root}/{trial}/{file_name(event)}"
@@ -178,7 +187,7 @@ class Bucket:
             except Exception:  # each store has its own words for "it is there", and for "two at a time, try again"
                 self.fs.invalidate_cache(path)
                 if self.fs.exists(path):
-                    return self.fs.cat_file(path) == content  # ours, where the answer to an earlier try was lost
+                    return self.read_one(path) == content  # ours, where the answer to an earlier try was lost
                 if not tries_left:
                     raise
         return False

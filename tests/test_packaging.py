@@ -19,7 +19,11 @@ BUILD = "import sys; from setuptools import build_meta; getattr(build_meta, sys.
 
 
 def tracked() -> set[str]:
-    """The files that git keeps, and those it would be told to keep."""
+    """The files that git keeps, and those it would be told to keep; of an sdist or an archive, all but what is made."""
+    if not (ROOT / ".git").exists():
+        of_tree = (path for path in ROOT.rglob("*") if path.is_file())
+        names = (path.relative_to(ROOT).as_posix() for path in of_tree)
+        return {name for name in names if not re.match(r"\.venv|runs/|.*__pycache__|.*\.egg-info|\.\w+_cache", name)}
     command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     return {name for name in done.stdout.splitlines() if (ROOT / name).is_file()}

@@ -3,6 +3,7 @@
 import os
 import threading
 import uuid
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import fsspec
@@ -23,15 +24,20 @@ def s3():
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
-    one_at_a_time, answer = threading.Lock(), S3Response._key_response
+    one_at_a_time = threading.Lock()
 
-    def atomic(*request):
-        """S3 does one thing at a time with an object; moto's threads would look and write in turns."""
-        with one_at_a_time:
-            return answer(*request)
+    def atomic(answer: Callable) -> Callable:
+        """S3 does one thing at a time with an object; moto's threads share one request's words and write in turns."""
+
+        def answered(*request):
+            with one_at_a_time:
+                return answer(*request)
+
+        return answered
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(S3Response, "_key_response", atomic)
+        for name in ("key_response", "bucket_response"):
+            patch.setattr(S3Response, name, atomic(getattr(S3Response, name)))
         for name, value in {**CREDENTIALS, "AWS_ENDPOINT_URL": f"http://{host}:{port}"}.items():
             patch.setenv(name, value)
         fsspec.get_filesystem_class("s3").clear_instance_cache()
@@ -130,3 +136,18 @@ def test_a_folder_that_comes_to_be_while_it_is_listed_holds_no_event_yet(s3, mon
     store = tables.Bucket(f"{s3}/{uuid.uuid4().hex}/table")
     monkeypatch.setattr(store.fs, "find", lambda folder: [f"{folder}/"])
     assert store.newest(None) == {} and store.newest(["trial"]) == {}
+
+
+def test_what_is_listed_before_it_is_given_is_asked_for_again(s3, monkeypatch):
+    store = tables.Bucket(f"{s3}/{uuid.uuid4().hex}/table")
+    assert store.create("a", 1, b"event")
+    given, asked = store.fs.cat_file, []
+
+    def late(path: str) -> bytes:
+        asked.append(path)
+        if len(asked) == 1:
+            raise FileNotFoundError(path)
+        return given(path)
+
+    monkeypatch.setattr(store.fs, "cat_file", late)
+    assert store.read([("a", 1)]) == [b"event"] and len(asked) == 2
