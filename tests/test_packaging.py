@@ -102,23 +102,13 @@ def test_an_empty_folder_is_enough_for_the_wheel(built, tmp_path):
     """In an environment of its own, with this one's dependencies beside it and no checkout: a run, and text of it."""
     place, (wheel,) = tmp_path / "venv", built.glob("*.whl")
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", place], check=True)
-    pip = [
-        sys.executable,
-        "-m",
-        "pip",
-        "--python",
-        place / "bin/python",
-        "install",
-        "--quiet",
-        "--no-deps",
-        "--no-index",
-    ]
-    subprocess.run([*pip, wheel], check=True)
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    install = f"-m pip --python {place}/bin/python install --quiet --no-deps --no-index {wheel}".split()
+    subprocess.run([sys.executable, *install], check=True, env=env)
     (site,) = place.glob("lib/python*/site-packages")
     (site / "beside.pth").write_text(sysconfig.get_path("purelib"))  # reads no .pth there, so no checkout
 
     def run(*words: str) -> str:
-        env = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
         program, *rest = words
         command = [place / "bin" / program, *rest]
         done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=300)
