@@ -95,8 +95,9 @@ def make_tokenizer(cfg: Config, opened: list[Corpus], cache: pathlib.Path) -> To
         try:
             return tokenizers.make(cfg.tokenizer, cfg.model.vocab_size, texts)
         except BadInput as error:
-            near = tokenizer_of_origin(cfg)
-            raise BadInput(f"{error}; init_from has one: tokenizer.path={near}") if near else error from error
+            if near := tokenizer_of_origin(cfg):
+                raise BadInput(f"{error}; init_from has one: tokenizer.path={near}") from error
+            raise
     key = [
         str(FORMAT),
         cfg.tokenizer.name,

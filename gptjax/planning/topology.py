@@ -81,7 +81,8 @@ def parse(text: str) -> Topology:
     found = re.fullmatch(r"(?:(\d+)\*)?([\w-]+):(\d+(?:x\d+)*)", alone)
     if found is None:
         near = difflib.get_close_matches(re.split("[:*]", text)[0].lower(), FAMILIES, n=1, cutoff=0.0)[0]
-        raise BadInput(f"--topology={text}: not a topology; try {near}:{example(near)}")
+        one_gpu = ":" not in text and FAMILIES[near].platform == "cuda"
+        raise BadInput(f"--topology={text}: not a topology; try {near if one_gpu else f'{near}:{example(near)}'}")
     slices, family, sides = found[1], found[2].removeprefix("tpu"), tuple(int(side) for side in found[3].split("x"))
     if family not in FAMILIES:
         near = difflib.get_close_matches(family, FAMILIES, n=1, cutoff=0.0)[0]

@@ -61,6 +61,11 @@ def test_another_name_is_refused_with_the_nearest(text, advice):
     assert advice in str(refused.value) and "\n" not in str(refused.value)
 
 
+def test_the_name_of_one_gpu_is_answered_with_one():
+    with pytest.raises(BadInput, match="try rtx4090$"):
+        topology.parse("rtx4091")
+
+
 @pytest.mark.parametrize("family", topology.FAMILIES)
 def test_the_example_of_every_family_is_right(family):
     assert topology.parse(f"{family}:{topology.example(family)}").family == topology.FAMILIES[family]
