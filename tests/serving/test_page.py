@@ -52,6 +52,7 @@ def answer(page, number=0):
 def test_a_dialogue_goes_on_with_what_was_said(talk):
     say(talk, "hello")
     expect(answer(talk)).to_have_text("hello, how are you?")
+    expect(talk.get_by_role("button", name="Send")).to_be_visible()  # until then a return key sends nothing
     talk.get_by_label("Message").fill("how are you")
     talk.keyboard.press("Enter")
     expect(answer(talk, 1)).to_have_text("I am well.")
