@@ -18,7 +18,12 @@ OUTSIDE = ("configs", "experiments", "launch", "tests")
 PICKLES = ("pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve")
 MAX_LINES = 299
 LONG: dict[str, str] = {}  # path: why it may be longer
-ALSO_NO_JAX = ("model/presets.py", "model/adapters.py", "training/factors.py")  # for config files, and for plan
+ALSO_NO_JAX = (  # for config files, and for plan
+    "model/presets.py",
+    "model/adapters.py",
+    "model/table.py",
+    "training/factors.py",
+)
 PATHS = re.compile(r"`([\w/]+(?:\.py|/))`")  # a `file.py` or `folder/` below gptjax/
 
 

@@ -68,7 +68,7 @@ def shapes(of: Mapping[str, Shape], cfg: LoraConfig) -> dict[str, Shape]:
     for name in adapted(of, cfg):
         sides = sizes(name, of[name]) | {"r": cfg.rank}
         layers = of[name][:1] if name.startswith(BLOCKS) else ()
-        for suffix, letters in zip((A, B), form(name).replace(".", "").split("->")[0].split(","), strict=True):
+        for suffix, letters in zip((A, B), factors(name), strict=True):
             found[name + suffix] = (*layers, *(sides[letter] for letter in letters))
     return found
 
@@ -79,7 +79,18 @@ def sizes(name: str, shape: Shape) -> dict[str, int]:
     return dict(zip(letters, shape[-len(letters) :], strict=True))
 
 
+def factors(name: str) -> list[str]:
+    """The letters of a matrix's two adapters, but for the layers."""
+    return form(name).replace(".", "").split("->")[0].split(",")
+
+
+def sides(adapter: str) -> str:
+    """The letters of an adapter's sides, L for the layers in front."""
+    a, b = factors(adapter[: -len(A)])
+    return ("L" if adapter.startswith(BLOCKS) else "") + (a if adapter.endswith(A) else b)
+
+
 def ends(name: str) -> tuple[str, str]:
     """The letters of a matrix's inputs, and of its outputs."""
-    a, b = form(name).replace(".", "").split("->")[0].split(",")
+    a, b = factors(name)
     return "".join(x for x in a if x not in b), "".join(x for x in b if x not in a)

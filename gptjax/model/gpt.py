@@ -4,22 +4,7 @@ With the fields of GPT-2 it is GPT-2 (Radford et al. 2019): learned positions, L
 tanh GELU, biases, tied head. Always jit `init` and `forward`, with `cfg` and `capture` static; close over `edits` and
 `unpack`.
 
-Parameters (float32; under "blocks" a leading layer axis L; b_* and bias only with cfg.bias):
-
-| name | shape | |
-|---|---|---|
-| w_tok | V D | V = cfg.padded_vocab; also the head where cfg.tied |
-| w_pos | context D | learned positions |
-| w_head | V D | not cfg.tied |
-| norm_out/scale, bias | D | |
-| blocks/norm_attn/scale, bias | L D | before attention; before the MLP too where cfg.parallel |
-| blocks/norm_mlp/scale, bias | L D | not cfg.parallel |
-| blocks/attn/w_q, b_q | L D N H, L N H | |
-| blocks/attn/w_k, b_k, w_v, b_v | L D K H, L K H | |
-| blocks/attn/w_out, b_out | L N H D, L D | |
-| blocks/attn/norm_q/scale, norm_k/scale (and bias) | L H | cfg.qk_norm; shared by the heads |
-| blocks/mlp/w_in, b_in | L C D F, L C F | C = 2 for swiglu (gate, then value), else 1 |
-| blocks/mlp/w_out, b_out | L F D, L D | |
+The parameters, a plain nested dict of float32 arrays, are those of `table.py`.
 
 Compute is in cfg.dtype, but for float64 parameters (under `jax.enable_x64`), with which all of it is in float64.
 """
@@ -120,7 +105,7 @@ def kept(cfg: ModelConfig) -> Callable:
 
 
 def init(key: PRNGKeyArray, cfg: ModelConfig) -> dict:
-    """Fresh parameters, as in the table above; the same for every scan, remat, attention and dtype."""
+    """Fresh parameters, as `table.shapes` has them; the same for every scan, remat, attention and dtype."""
     cfg = dataclasses.replace(cfg, attention="reference")  # any platform can trace it
     tokens_BT, model = jnp.zeros((1, 1), jnp.int32), GPT(cfg, {}, (), None, None)
     variables: Any = model.init(key, tokens_BT, None, Slots(None, None, None), tokens_BT, None)

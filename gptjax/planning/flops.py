@@ -16,22 +16,18 @@ These are the model's FLOPs and not the hardware's: recomputation (remat), rows 
 activations and the optimizer count for nothing. Where documents are masked it counts whole windows all the same.
 """
 
+import dataclasses
+import math
+import re
+
 from gptjax.config import ModelConfig
-from gptjax.keys import GATES
+from gptjax.model import table
 from gptjax.planning import chips
 
 
 def n_params(cfg: ModelConfig) -> int:
     """Trained numbers in the model; the rows that pad the vocabulary are left out."""
-    L, D, N, K, H, F = cfg.n_layers, cfg.d_model, cfg.n_heads, cfg.n_kv_heads, cfg.d_head, cfg.d_hidden
-    norm = 2 if cfg.bias else 1  # numbers for each entry: a scale, and a bias
-    block = layer_weights(cfg) + norm * D * (1 if cfg.parallel else 2)
-    if cfg.bias:
-        block += (N + 2 * K) * H + D + gates(cfg) * F + D
-    if cfg.qk_norm:
-        block += 2 * norm * H
-    lookups = cfg.vocab_size * D + (cfg.context * D if cfg.position == "learned" else 0)
-    return lookups + L * block + norm * D + (0 if cfg.tied else cfg.vocab_size * D)
+    return sum(map(math.prod, table.shapes(dataclasses.replace(cfg, pad_vocab_to=1)).values()))
 
 
 def train_flops_per_token(cfg: ModelConfig) -> float:
@@ -55,9 +51,4 @@ def mfu(tokens_per_s: float, cfg: ModelConfig, device_kinds: list[str]) -> float
 
 def layer_weights(cfg: ModelConfig) -> int:
     """Numbers in the matrices of one layer."""
-    D, N, K, H = cfg.d_model, cfg.n_heads, cfg.n_kv_heads, cfg.d_head
-    return D * (N + 2 * K) * H + N * H * D + (gates(cfg) + 1) * D * cfg.d_hidden
-
-
-def gates(cfg: ModelConfig) -> int:
-    return GATES[cfg.mlp]
+    return sum(math.prod(shape[1:]) for name, shape in table.shapes(cfg).items() if re.match("blocks/.*/w_", name))

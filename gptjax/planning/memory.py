@@ -2,11 +2,11 @@
 
 Every term is counted from the arrays that the code makes; none is fitted. With B rows and T positions on a device
 (after replica, data, sequence and `accumulate` have divided the batch), w bytes a number of `model.dtype`, and widths
-divided by `mesh.tensor` where RULES says so:
+divided by `mesh.tensor` where model/table.py says so:
 
 | term | what |
 |---|---|
-| parameters | float32, adapters too, divided as RULES of training/sharding.py divides them; on a TPU in whole tiles |
+| parameters | float32, adapters too, divided as model/table.py divides them; on a TPU in whole tiles |
 | optimizer | moments (and the average of `optim.ema_decay`), of what is trained, divided as that is |
 | batch | inputs, targets, weights; segments and positions where documents are masked |
 | activations | what the forward pass leaves for the backward pass: `saved_a_token`, of all layers |
@@ -26,9 +26,8 @@ it (relaid) or in the backward pass of a layer (gradients, gathered, layer); the
 from typing import NamedTuple
 
 from gptjax.config import Config, ModelConfig, OptimConfig
-from gptjax.keys import MOMENTS
+from gptjax.keys import GATES, MOMENTS
 from gptjax.model.adapters import A
-from gptjax.planning.flops import gates
 from gptjax.planning.parameters import LANES, Number, Parameter, Ways, held, parameters, trained, with_adapters
 
 F32 = 4
@@ -148,7 +147,7 @@ def optimizer_size(cfg: OptimConfig, found: dict[str, Parameter], ways: Ways) ->
 
 
 def second_moment(one: Parameter, ways: Ways) -> Number:
-    """Of adafactor: means over each of the two longest sides, which RULES does not divide, or all of it."""
+    """Of adafactor: means over each of the two longest sides, which no row of TABLE divides, or all of it."""
     *_, short, long = sorted(one.shape) if len(one.shape) > 1 else (0, *one.shape)
     if short < FACTORED:
         return one.size(ways)
@@ -162,7 +161,7 @@ def saved_a_token(cfg: ModelConfig, remat: str, ways: Ways, splash: bool = False
     the mix (in two layouts) and a row's logarithm; of the MLP what its activation takes and gives. Splash returns its
     mix and logarithms to `dots` too.
     """
-    w, D, F, C = width(cfg), cfg.d_model, cfg.d_hidden / ways.tensor, gates(cfg)
+    w, D, F, C = width(cfg), cfg.d_model, cfg.d_hidden / ways.tensor, GATES[cfg.mlp]
     q, kv = heads_a_token(cfg, ways, splash)
     if remat == "full":
         return w * D
@@ -211,7 +210,7 @@ def layer_a_token(cfg: ModelConfig, ways: Ways, fused: bool, splash: bool) -> Nu
     no block of rows waits for another, so the weights of the lower triangle and their gradients are all there; in the
     loop it is three tiles at a time.
     """
-    w, F, C = width(cfg), cfg.d_hidden / ways.tensor, gates(cfg)
+    w, F, C = width(cfg), cfg.d_hidden / ways.tensor, GATES[cfg.mlp]
     N, T = cfg.n_heads / ways.tensor, cfg.context
     q, kv = heads_a_token(cfg, ways, splash)
     again = w * (q + kv + 2 * q) + 6 * w * cfg.d_model if cfg.remat != "none" else 0

@@ -5,14 +5,11 @@ import math
 from typing import NamedTuple
 
 from gptjax.config import Config, ModelConfig
-from gptjax.model import adapters
-from gptjax.model.adapters import A
-from gptjax.planning.flops import gates
+from gptjax.model import adapters, table
 from gptjax.training import factors
 
 Number = int | float
 LANES, SUBLANES = 128, 8  # of a TPU's memory tile: numbers in a row, rows
-CUT = "NKFV"  # sides that `tensor` cuts, in the letters of model/adapters.py
 
 
 class Ways(NamedTuple):
@@ -52,48 +49,15 @@ class Parameter(NamedTuple):
 
 
 def parameters(cfg: ModelConfig) -> dict[str, Parameter]:
-    """Every parameter, as the table of model/gpt.py has its shape and RULES of training/sharding.py its place."""
-    L, D, N, K, H, F, V = (
-        cfg.n_layers, cfg.d_model, cfg.n_heads, cfg.n_kv_heads, cfg.d_head, cfg.d_hidden, cfg.padded_vocab,
-    )  # fmt: skip
-    C = gates(cfg)
-    found = {
-        "w_tok": Parameter((V, D), ("tensor", "data")),
-        "blocks/attn/w_q": Parameter((L, D, N, H), (None, "data", "tensor", None)),
-        "blocks/attn/w_k": Parameter((L, D, K, H), (None, "data", "tensor", None)),
-        "blocks/attn/w_v": Parameter((L, D, K, H), (None, "data", "tensor", None)),
-        "blocks/attn/w_out": Parameter((L, N, H, D), (None, "tensor", None, "data")),
-        "blocks/mlp/w_in": Parameter((L, C, D, F), (None, None, "data", "tensor")),
-        "blocks/mlp/w_out": Parameter((L, F, D), (None, "tensor", "data")),
-    }
-    if cfg.position == "learned":
-        found["w_pos"] = Parameter((cfg.context, D), (None, "data"))
-    if not cfg.tied:
-        found["w_head"] = Parameter((V, D), ("tensor", "data"))
-    norms = {"norm_out": (D,), "blocks/norm_attn": (L, D)}
-    if not cfg.parallel:
-        norms["blocks/norm_mlp"] = (L, D)
-    if cfg.qk_norm:
-        norms |= {"blocks/attn/norm_q": (L, H), "blocks/attn/norm_k": (L, H)}
-    for name, shape in norms.items():
-        for part in ("scale", "bias")[: 2 if cfg.bias else 1]:
-            found[f"{name}/{part}"] = Parameter(shape, ())
-    if cfg.bias:
-        for name, n in (("q", N), ("k", K), ("v", K)):
-            found[f"blocks/attn/b_{name}"] = Parameter((L, n, H), (None, "tensor", None))
-        found["blocks/mlp/b_in"] = Parameter((L, C, F), (None, None, "tensor"))
-        found |= {f"blocks/{half}/b_out": Parameter((L, D), ()) for half in ("attn", "mlp")}
-    return found
+    """Every parameter of a model."""
+    return {name: Parameter(shape, table.places(name)[0]) for name, shape in table.shapes(cfg).items()}
 
 
 def with_adapters(cfg: Config) -> dict[str, Parameter]:
-    """Every parameter of a run's model. Adapters are cut where `tensor` cuts their matrix. Raises BadInput."""
-    found = parameters(cfg.model)
-    for name, shape in adapters.shapes({name: one.shape for name, one in found.items()}, cfg.lora).items():
-        a, b = adapters.form(name[: -len(A)]).replace(".", "").split("->")[0].split(",")
-        letters = (a if name.endswith(A) else b).rjust(len(shape))
-        found[name] = Parameter(shape, tuple("tensor" if letter in CUT else None for letter in letters))
-    return found
+    """Every parameter of a run's model, its adapters too. Raises BadInput."""
+    found = table.shapes(cfg.model)
+    found |= adapters.shapes(found, cfg.lora)
+    return {name: Parameter(shape, table.places(name)[0]) for name, shape in found.items()}
 
 
 def held(cfg: Config) -> dict[str, Parameter]:

@@ -1,10 +1,9 @@
-"""One table of rules: where every parameter, its optimizer state and every batch row lies.
+"""Where every parameter, its optimizer state and every batch row lies, as the table of model/table.py has it.
 
 This is what `pjit` became: `jax.jit` over arrays that carry a `NamedSharding`. XLA inserts the collectives.
 """
 
 import math
-import re
 from collections.abc import Callable
 from typing import Any
 
@@ -13,51 +12,28 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from gptjax import mesh, tree
 from gptjax.config import BadInput
+from gptjax.model import table
 from gptjax.training.factors import REFERENCE
 
 P = PartitionSpec
 BATCH = P(mesh.ROWS, "sequence")  # of B x T arrays
 
-# First match wins; a parameter that no row names is an error, not a replica. "data" is FSDP: each device keeps a part
-# and gathers the rest just before use. Under "blocks" the leading None is the layer axis. Of two specs the second holds
-# where there is no tensor axis and it cuts whole tiles of a TPU's memory: parts need no other layout then.
-RULES = (
-    (r"^(w_tok|w_head)$", P("tensor", "data"), P("data", None)),
-    (r"^w_pos$", P(None, "data")),
-    (r"^blocks/attn/w_[qkv]$", P(None, "data", "tensor", None)),
-    (r"^blocks/attn/w_out$", P(None, "tensor", None, "data")),
-    (r"^blocks/attn/b_[qkv]$", P(None, "tensor", None)),
-    (r"^blocks/mlp/w_in$", P(None, None, "data", "tensor"), P(None, None, None, "data")),
-    (r"^blocks/mlp/w_out$", P(None, "tensor", "data"), P(None, "data", None)),
-    (r"^blocks/mlp/b_in$", P(None, None, "tensor")),
-    (r"^blocks/(attn|mlp)/b_out$", P()),
-    (r"^(blocks/)?(attn/)?norm_\w+/(scale|bias)$", P()),
-    # Adapters are small: only what "tensor" cuts of their matrix is cut, so that their product lies as the matrix does.
-    (r"^blocks/attn/w_out_lora_a$", P(None, "tensor", None, None)),
-    (r"^blocks/attn/w_[qkv]_lora_b$", P(None, None, "tensor", None)),
-    (r"^blocks/mlp/w_out_lora_a$", P(None, "tensor", None)),
-    (r"^blocks/mlp/w_in_lora_b$", P(None, None, None, "tensor")),
-    (r"^w_tok_lora_a$", P("tensor", None)),
-    (r"^w_head_lora_b$", P(None, "tensor")),
-    (r"^blocks/(attn|mlp)/(w_out_lora_b|w_[qkv]_lora_a|w_in_lora_a)$", P()),
-    (r"^(w_tok_lora_b|w_head_lora_a|w_pos_lora_[ab])$", P()),
-)
 TILE = 16  # rows of bfloat16
 
 
 def spec(name: str, shape: tuple[int, ...], on: Mesh) -> PartitionSpec:
     """The spec, in the names of a config, of a parameter of a whole shape."""
-    first, *others = rule(name)
-    fits = [other for other in others if mesh.size(on, "tensor") == 1 and whole_tiles(other, shape, on)]
-    return fits[0] if fits else first
+    axes, tiled = rule(name)
+    fits = tiled is not None and mesh.size(on, "tensor") == 1 and whole_tiles(P(*tiled), shape, on)
+    return P(*tiled) if tiled is not None and fits else P(*axes)
 
 
-def rule(name: str) -> tuple[PartitionSpec, ...]:
-    """The row of RULES that names a parameter."""
-    for pattern, *specs in RULES:
-        if re.search(pattern, name.removeprefix(f"{REFERENCE}/")):
-            return tuple(specs)
-    raise KeyError(f"no sharding rule matches parameter {name!r}; add one to RULES in sharding.py")
+def rule(name: str) -> tuple[table.Axes, table.Axes | None]:
+    """`table.places` of a parameter, that of DPO's reference too. One that no row names is an error, not a replica."""
+    try:
+        return table.places(name.removeprefix(f"{REFERENCE}/"))
+    except KeyError:
+        raise KeyError(f"no row of TABLE in model/table.py names parameter {name!r}; add one") from None
 
 
 def whole_tiles(spec: PartitionSpec, shape: tuple[int, ...], on: Mesh) -> bool:
@@ -93,7 +69,9 @@ def gathered(on: Mesh) -> Callable[[str, Any], Any]:
     """
 
     def unpack(name: str, leaf: Any) -> Any:
-        kept = P(*(None if axis == "data" else axis for axis in in_layer(name, rule(name)[0])))  # alike in all of a row
+        kept = P(
+            *(None if axis == "data" else axis for axis in in_layer(name, P(*rule(name)[0])))
+        )  # alike in all of a row
         return jax.lax.with_sharding_constraint(leaf, place(kept, on))
 
     return unpack

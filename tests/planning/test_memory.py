@@ -4,7 +4,6 @@ import dataclasses
 import functools
 import json
 import math
-import re
 
 import jax
 import numpy as np
@@ -13,11 +12,12 @@ import pytest
 from gptjax import config, tree
 from gptjax.config import Config
 from gptjax.data.batches import Batch
-from gptjax.model import gpt
+from gptjax.model import gpt, lora, table
 from gptjax.planning import memory
 from gptjax.planning.memory import Ways
 from gptjax.training import loss, optim, sharding
 from tests.planning.golden import programs
+from tests.tiny import mesh_of
 
 BASE = config.load(
     "configs/base.py", ["model.d_model=256", "model.context=24", "batch_tokens=1536", "model.dtype=bfloat16"]
@@ -36,15 +36,25 @@ def shapes(cfg: Config) -> dict:
 
 
 @pytest.mark.parametrize("changes", VARIANTS, ids=str)
-def test_parameters_are_those_of_the_model_and_lie_where_the_rules_put_them(changes):
+def test_the_table_has_the_parameters_that_the_model_declares(changes):
     cfg = variant(changes)
-    found = memory.parameters(cfg.model)
     real = tree.named(shapes(cfg))
-    assert {name: one.shape for name, one in found.items()} == {name: leaf.shape for name, leaf in real.items()}
-    for name, one in found.items():
-        spec = tuple(next(spec for pattern, spec, *_ in sharding.RULES if re.search(pattern, name)))
-        padded = spec + (None,) * (len(one.shape) - len(spec))
-        assert one.axes + (None,) * (len(one.shape) - len(one.axes)) == padded, name
+    assert table.shapes(cfg.model) == {name: leaf.shape for name, leaf in real.items()}
+
+
+LORA = dict(rank=2, alpha=4.0, matrices=".*")
+
+
+@pytest.mark.parametrize("changes", [{}, MODERN], ids=str)
+@pytest.mark.parametrize(("data", "tensor"), [(2, 1), (1, 2), (2, 2), (8, 1)])
+def test_a_device_holds_what_the_formula_says(changes, data, tensor):
+    """Divided as the state of a run is; along `data` in other parts, where those are whole tiles, but as many."""
+    cfg = variant(changes, lora=dataclasses.replace(BASE.lora, **LORA))
+    made = jax.eval_shape(lambda params: lora.with_adapters(jax.random.key(0), params, cfg.lora), shapes(cfg))
+    places = tree.named(sharding.of_params(made, mesh_of(1, data, tensor, 1)))
+    for name, one in memory.with_adapters(cfg).items():
+        expected = math.prod(places[name].shard_shape(one.shape))
+        assert one.size(Ways(1, data, tensor, 1)) == expected, name
 
 
 @pytest.mark.parametrize("name", optim.OPTIMIZERS)

@@ -25,8 +25,29 @@ def test_optimizer_state_lies_with_its_parameter(overrides, optimizer):
     assert {places[name] for name in w_q} == {P(None, "data", "tensor", None)}
 
 
-def test_a_parameter_that_no_rule_names_is_refused():
-    with pytest.raises(KeyError, match=r"no sharding rule matches parameter 'blocks/attn/w_extra'"):
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("w_tok", P("tensor", "data")),
+        ("blocks/mlp/w_in", P(None, None, "data", "tensor")),
+        ("blocks/attn/b_k", P(None, "tensor", None)),
+        ("blocks/norm_mlp/bias", P()),
+        ("blocks/attn/w_out_lora_a", P(None, "tensor", None, None)),
+        ("blocks/attn/w_q_lora_a", P(None, None, None)),
+        ("blocks/attn/w_k_lora_b", P(None, None, "tensor", None)),
+        ("blocks/mlp/w_out_lora_a", P(None, "tensor", None)),
+        ("blocks/mlp/w_in_lora_b", P(None, None, None, "tensor")),
+        ("w_tok_lora_a", P("tensor", None)),
+        ("w_pos_lora_b", P(None, None)),
+        ("reference/w_head_lora_b", P(None, "tensor")),
+    ],
+)
+def test_where_parameters_and_their_adapters_lie(name, expected):
+    assert sharding.spec(name, (32,) * len(expected), mesh_of(2, 2, 2, 1)) == expected
+
+
+def test_a_parameter_that_no_row_names_is_refused():
+    with pytest.raises(KeyError, match=r"no row of TABLE in model/table.py names parameter 'blocks/attn/w_extra'"):
         sharding.of_params({"blocks": {"attn": {"w_extra": jnp.zeros((2, 3))}}}, mesh_of(1, 1, 1, 1))
 
 
