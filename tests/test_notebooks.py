@@ -168,6 +168,7 @@ def test_a_notebook_runs_from_top_to_bottom_in_a_kernel(name, tmp_path, monkeypa
     """At its own sizes, started beside its file as Jupyter does; `make prove PYTHON=python3.12` for Colab's Python."""
     nbclient, nbformat = map(importlib.import_module, ("nbclient", "nbformat"))  # of the [notebooks] extra
 
+    monkeypatch.delenv("XLA_FLAGS")  # the tests' own: eight devices and quick compiles
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")  # GPT-2's stand-in, wherever this runs
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hub"))
     notebook = nbformat.read(tidy.FOLDER / f"{name}.ipynb", as_version=4)

@@ -95,9 +95,11 @@ def check(asked: Asked) -> None:
         raise BadInput(f"--plant={asked.plant}: name a folder for the corpus with canaries, --to=FOLDER")
     if asked.to is not None and pathlib.Path(asked.to).exists():
         raise BadInput(f"--to={asked.to}: is there already; name a new folder")
-    for name, file in (("to", asked.to), ("json", asked.json)):
-        if file is not None and not pathlib.Path(file).parent.is_dir():
-            raise BadInput(f"--{name}={file}: the folder it would be in is not there")
+    above = pathlib.Path(asked.to or "").absolute().parents
+    if not (near := next(folder for folder in above if folder.exists())).is_dir():
+        raise BadInput(f"--to={asked.to}: {near} is no folder; name one that is, or a new one")
+    if asked.json is not None and not pathlib.Path(asked.json).parent.is_dir():
+        raise BadInput(f"--json={asked.json}: the folder it would be in is not there")
 
 
 @contextlib.contextmanager
@@ -113,7 +115,7 @@ def opened(asked: Asked, split: str, files: contextlib.ExitStack) -> TextIO | No
     if asked.to is None:
         return None
     with told_of_disk(asked):
-        pathlib.Path(asked.to).mkdir(exist_ok=True)
+        pathlib.Path(asked.to).mkdir(parents=True, exist_ok=True)
         return files.enter_context((pathlib.Path(asked.to) / f"{split}.jsonl").open("w", encoding="utf-8"))
 
 
@@ -192,7 +194,7 @@ def plant(asked: Asked, corpus: Corpus) -> int:
     )
     folder = pathlib.Path(asked.to or "")
     with told_of_disk(asked):
-        folder.mkdir()
+        folder.mkdir(parents=True)
         n = split_files.write(folder, "train", canaries.planted(made, lambda: documents(corpus, "train", asked.limit)))
         split_files.write(folder, "valid", documents(corpus, "valid", asked.limit))
         canaries.write(folder / CANARIES, made)

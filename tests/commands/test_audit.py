@@ -140,8 +140,8 @@ def test_only_what_is_asked_is_looked_for_and_strict_refuses(dirty, capsys):
 
 
 def test_the_secrets_of_a_planted_corpus_are_its_owners_and_not_printed(folder, capsys, tmp_path):
-    assert cli.main([*PLANT, f"--to={tmp_path}/again"]) == 0
-    file = tmp_path / "again/canaries.json"
+    assert cli.main([*PLANT, f"--to={tmp_path}/new/again"]) == 0
+    file = tmp_path / "new/again/canaries.json"
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert file.read_bytes() == (folder / "planted/canaries.json").read_bytes()
     shown = capsys.readouterr().out
