@@ -115,15 +115,7 @@ def other_bits(run: pathlib.Path, begun_at: list[int]) -> str:
     return ""
 
 
-def outcomes(train, whole, tmp_path, n: int, *, keep: bool):
-    found = draw("layouts", n, functools.partial(went_on, train, whole, tmp_path), keep=keep)
-    assert set(found) == {SAME}, found
-
-
-def test_another_layout_goes_on(train, whole, tmp_path):
-    outcomes(train, whole, tmp_path, 1, keep=False)
-
-
 @pytest.mark.prove
 def test_twelve_layouts_go_on(train, whole, tmp_path):
-    outcomes(train, whole, tmp_path, len(LAYOUTS), keep=True)
+    found = draw("layouts", len(LAYOUTS), functools.partial(went_on, train, whole, tmp_path), keep=True)
+    assert set(found) == {SAME}, found

@@ -78,10 +78,6 @@ def bereaved(folder):
     return outcome
 
 
-def test_when_one_of_two_processes_dies_or_hangs_the_other_is_soon_gone(bereaved):
-    assert draw("deaths_and_hangs", 2, bereaved, keep=False).keys() == {"gone in time"}
-
-
 @pytest.mark.prove
 def test_deaths_and_hangs(bereaved):
     assert draw("deaths_and_hangs", 100, bereaved, keep=True).keys() == {"gone in time"}
