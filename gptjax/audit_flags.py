@@ -31,6 +31,7 @@ of_model, of_corpus = [row[0] for row in OF_MODEL], [*(row[0] for row in OF_CORP
 
 
 def add_to(audit: argparse.ArgumentParser) -> None:
+    """Adds the flags of both subjects, each under its own heading; `cli.py` refuses both at once."""
     audit.add_argument("--from", dest="folder", metavar="DIR", help="a model: a run, one checkpoint in it, or a folder")
     audit.add_argument("--corpus", metavar="NAME", help="a corpus, as in data.corpora")
     for title, rows in (("of --from", OF_MODEL), ("of --corpus", OF_CORPUS)):

@@ -189,6 +189,7 @@ def freeze(kind: Any, values: Mapping, prefix: str) -> Any:
 
 
 def checked(hint: Any, value: Any, key: str) -> Any:
+    """The value, if it has the type that its key was declared with, else BadInput; 1 becomes 1.0 and lists tuples."""
     if dataclasses.is_dataclass(hint):
         if not isinstance(value, Mapping):
             raise BadInput(f"{key} is a section, not {value!r}")
@@ -210,6 +211,7 @@ def element_of(hint: Any) -> Any:
 
 
 def unknown_key(key: str, known: Iterable[str]) -> BadInput:
+    """What to raise for a key that is none of the `known`; it names the nearest, or one of the section's."""
     known = list(known)
     if inside := [name for name in known if name.startswith(key + ".")]:
         return BadInput(f"{key} is a section of the config; set a key of it, such as {inside[0]}")

@@ -9,6 +9,7 @@ from gptjax.parser import Parser, Row, Version, add, add_rows
 
 
 def make_parser() -> argparse.ArgumentParser:
+    """All commands with their flags; the name of the one that was asked for becomes `name`."""
     parser = Parser(
         prog="gptjax",
         description=help_text.WHAT,

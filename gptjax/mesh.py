@@ -115,6 +115,7 @@ def left(spec: PartitionSpec, on: Any) -> PartitionSpec:
 
 
 def divides(side: Any, n: int, on: Any) -> bool:
+    """Whether n rows divide evenly among the axes `side` of a mesh: none, one or several of its own names."""
     names = () if side is None else (side,) if isinstance(side, str) else side
     return n % math.prod(on.shape[name] for name in names) == 0
 

@@ -42,11 +42,13 @@ def one_line(text: str) -> str:
 
 
 def add_rows(parser: argparse._ActionsContainer, rows: list[Row]) -> None:
+    """Adds a flag for each row of a table."""
     for name, kind, default, metavar, text in rows:
         help_text.add_flag(parser, name, kind, default, metavar, text)
 
 
 def add(commands, name: str, summary: str) -> argparse.ArgumentParser:
+    """A new command's parser, without abbreviations of flags; what it parses holds it as `parser`."""
     ending = help_text.ending(name)
     made = commands.add_parser(name, help=summary, description=summary, allow_abbrev=False, **ending)
     made.set_defaults(parser=made)

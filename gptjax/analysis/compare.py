@@ -70,6 +70,8 @@ class Pair(NamedTuple):
 
 
 class Comparison(NamedTuple):
+    """What `compare` found of two sides."""
+
     pair: Pair  # the first run of each side, or the first two of one seed
     ends: list[tuple[int | None, End]]  # by seed, of all pairs
     noise: Noise

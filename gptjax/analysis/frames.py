@@ -27,6 +27,7 @@ class Reader:
         self.segments: dict[str, tuple[Rows, collections.Counter[str]]] = {}  # of stores, which never change them
 
     def read(self) -> list[Run]:
+        """All of them as they are now. Raises BadInput for a name without runs."""
         paths = list(dict.fromkeys(path for name in self.names for path in places.runs(name)))
         if not self.logs:
             filling.ahead([file for path in paths if "://" not in path for file in places.files(path, "metrics")])
@@ -36,6 +37,7 @@ class Reader:
         return runs
 
     def run(self, name: str, path: str) -> Run:
+        """One of them; whatever cannot be read becomes a note, and nothing is raised."""
         header, notes = places.header(path)
         files = places.files(path, "metrics")
         found: list[Rows] = []

@@ -30,6 +30,7 @@ class Stamp(NamedTuple):
 
     @classmethod
     def of(cls, file: BinaryIO) -> "Stamp":
+        """That of an open file, so that it belongs to the bytes that are read from it."""
         found = os.fstat(file.fileno())
         return cls(found.st_size, found.st_mtime_ns)
 
@@ -70,6 +71,7 @@ def folder() -> str:
 
 
 def file_of(log: str, number: int) -> str:
+    """Where the number-th part of a log is kept; `log` is its absolute path."""
     return f"{folder()}/{xxhash.xxh3_128_hexdigest(os.fsencode(log))}-{number:04d}.safetensors"
 
 

@@ -92,6 +92,7 @@ def size(header: Mapping[str, Any]) -> float | None:
 
 
 def points(of: Sequence[Rung]) -> Points:
+    """Their N, D and losses, as `scaling.fit` takes them."""
     return Points(*(np.array([getattr(one, key) for one in of]) for key in ("n_params", "tokens", "loss")))
 
 

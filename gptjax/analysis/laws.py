@@ -22,10 +22,13 @@ class HeldOut(NamedTuple):
 
     @property
     def inside(self) -> bool:
+        """Whether the interval held what came; the ends count."""
         return self.foretold.low <= self.rung.loss <= self.foretold.high
 
 
 class Laws(NamedTuple):
+    """What `laws` found; a part that the runs are too few for is None, or says why."""
+
     rungs: list[Rung]
     left_out: dict[str, int]
     fit: Fit | None

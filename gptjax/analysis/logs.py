@@ -32,6 +32,7 @@ class Log:
 
     @property
     def parts(self) -> list[Part]:
+        """From the log's start on, without a gap."""
         return [*self.settled, *self.recent]
 
     def read_on(self, parse: Parser) -> bool:

@@ -33,6 +33,7 @@ def runs(name: str) -> list[str]:
 
 
 def below(folder: str, levels: int) -> list[str]:
+    """The run directories in a folder, `levels` deep, sorted: itself alone where it is one. None that is hidden."""
     try:
         entries = list(os.scandir(folder))
     except OSError:
@@ -86,6 +87,7 @@ def files(path: str, stem: str) -> list[str]:
 
 
 def content(file: str) -> bytes:
+    """A file's bytes, from a disk or an object store; FileNotFoundError where it is not there."""
     if "://" not in file:
         return local(file)
     from gptjax.runs.log import file_system

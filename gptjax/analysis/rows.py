@@ -55,6 +55,7 @@ class Gatherer:
         self.left_out: collections.Counter[str] = collections.Counter()
 
     def line(self, line: bytes) -> None:
+        """A line of a log, with or without its end; what is no JSON, or no number, is counted in `left_out`."""
         try:
             text = line.decode()
             found, end = scan(text)
@@ -103,6 +104,7 @@ class Gatherer:
         self.n += 1
 
     def rows(self) -> Rows:
+        """All lines so far that have a step."""
         found: dict[str, list[Column]] = {}
         for names, (rows, lines) in self.alike.items():
             places = np.array(rows, np.int64)

@@ -44,6 +44,8 @@ class Session(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Run:
+    """A run's log as it was read; what is derived from it is computed when it is asked for, once."""
+
     name: str  # unique among the runs that are read together
     path: str
     header: Mapping[str, Any]  # run.json; {} where there is none
@@ -62,6 +64,7 @@ class Run:
 
     @property
     def metrics(self) -> tuple[str, ...]:
+        """Their names, without `step`, `tokens` and `time_s`."""
         return tuple(self.rows.columns)
 
     @functools.cached_property
@@ -105,6 +108,7 @@ class Run:
 
     @functools.cached_property
     def sessions(self) -> list[Session]:
+        """In the order in which they first wrote; `began` is None where the log does not say it."""
         found = []
         for at in self.session_rows:
             last = self.line(int(at[-1]))
@@ -181,6 +185,7 @@ class Run:
 
     @property
     def last_step(self) -> int | None:
+        """The largest of the log; None where no line has one."""
         return int(self.rows.step.max()) if len(self.rows.step) else None
 
     @functools.cached_property

@@ -269,6 +269,7 @@ def moved(theta_SK: Float64[np.ndarray, "*S K"], shift: Float64[np.ndarray, "2"]
 
 
 def estimate(value: float, values_R: Float64[np.ndarray, " R"]) -> Estimate:
+    """The value with the quantiles of its R resamples that hold CONFIDENCE of them."""
     tails = [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2]
     low, high = np.quantile(values_R, tails, method="nearest")  # between two infinite values there is no number
     return Estimate(value, float(low), float(high))

@@ -74,6 +74,8 @@ class Row(NamedTuple):
 
 
 class Group(NamedTuple):
+    """Runs that differ in their seed alone. `mean` is None without any, `interval` where two are missing."""
+
     config: dict[str, Any]
     names: list[str]  # of the runs in the mean
     mean: float | None
@@ -82,6 +84,7 @@ class Group(NamedTuple):
 
     @property
     def n(self) -> int:
+        """Runs in the mean."""
         return len(self.names)
 
 
@@ -123,6 +126,7 @@ def metric_of(runs: Sequence[Run], asked: str | None) -> str:
 
 
 def no_such(what: str, asked: str, known: Sequence[str]) -> BadInput:
+    """What to raise for a metric or field that no run has."""
     import difflib
 
     near = difflib.get_close_matches(asked, known, n=1, cutoff=0.4)
@@ -248,6 +252,7 @@ def is_result(run: Run) -> bool:
 
 
 def best(series: Series, metric: str) -> tuple[float, int] | None:
+    """(value, step) of its finite entries, the first of equals; None where none is finite."""
     finite = np.isfinite(series.value)
     if not finite.any():
         return None
@@ -264,6 +269,7 @@ def usual(run: Run, metric: str) -> float | None:
 
 
 def last_known(values: np.ndarray) -> float | None:
+    """The largest finite value, of what only grows; None without one."""
     known = finite(values)
     return float(known.max()) if len(known) else None
 
@@ -274,6 +280,7 @@ def finite(values: np.ndarray) -> np.ndarray:
 
 
 def more_is_better(metric: str) -> bool:
+    """Whether it counts right answers, rather than losses."""
     return metric in MORE_IS_BETTER or metric.endswith("accuracy")
 
 

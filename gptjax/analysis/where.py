@@ -37,6 +37,7 @@ class Where(NamedTuple):
 
 
 def parse(text: str) -> Where:
+    """A comparison, not yet held against runs; BadInput for what has no sign, or no regular expression after ~."""
     match = FORM.fullmatch(text)
     if match is None:
         raise BadInput(f"--where={text}: expected KEY>=VALUE, or one of > < <= = != ~, such as optim.peak_lr>=1e-3")

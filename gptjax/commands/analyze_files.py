@@ -18,6 +18,7 @@ def write(flag: str, file: str, found: Found) -> None:
 
 
 def put(flag: str, file: str, content: bytes) -> None:
+    """Writes a file and says so; BadInput, which names the flag, where it cannot be written."""
     try:
         pathlib.Path(file).write_bytes(content)
     except OSError as error:

@@ -27,6 +27,7 @@ class Sheet(NamedTuple):
 
 
 def show(found: Found) -> None:
+    """Prints it once: tables on a terminal, and lines that other programs can read elsewhere."""
     if sys.stdout.isatty():
         console = screen()
         console.print(page(found, MOST_ROWS, console.width))
@@ -53,6 +54,7 @@ class Live:
             self.live.stop()
 
     def show(self, found: Found) -> None:
+        """Draws over what was shown before, on a terminal."""
         if self.live is None:
             show(found)
             sys.stdout.flush()

@@ -194,6 +194,7 @@ def as_text(one: Task, question: Question) -> str:
 
 @contextlib.contextmanager
 def telling(title: str, n: int, what: str) -> Iterator[Callable[[int], None]]:
+    """Gives a function that takes how many of the `n` are done, and shows it on stderr."""
     with progress_line(title, shown=True) as show:
         yield lambda done: show(f"{done:,} of {n:,} {what}")
 
@@ -244,6 +245,7 @@ def samples(opened: Sequence[Opened], models: Sequence[Found]) -> Iterator[dict]
 
 
 def write(flag: str, file: str, text: str) -> None:
+    """Writes a text file and says so; BadInput, which names the flag, where it cannot be written."""
     try:
         pathlib.Path(file).write_text(text, encoding="utf-8")
     except OSError as error:

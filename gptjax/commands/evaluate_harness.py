@@ -41,6 +41,7 @@ class Tasks:
         self.opened = harness_tasks.opened(names.split(","), folder or "")
 
     def answered(self, given: Source, on: Mesh | None, shots: int | None, limit: int, chat: bool) -> Found:
+        """A model's scores; `limit` is questions of each task, 0 all, and `shots` None the tasks' own number."""
         outcomes, said = self.run(self.make(given, on), self.opened, shots=shots, limit=limit, chat=chat)
         parts = {outcome.name: outcome for outcome in outcomes}
         return Found(

@@ -96,6 +96,7 @@ class Ledger:
         return {**step._asdict(), "sampling_rate": step.rate, "overflow": step.overflow}
 
     def close(self) -> None:
+        """Ends the thread that counts; nothing to do for a run that is not private."""
         if self.counted is not None:
             self.counted.close()
 

@@ -52,6 +52,7 @@ class Screen:
         self.bar.stop()
 
     def show(self, step: int, metrics: dict[str, float]) -> None:
+        """A line of the log: moves the bar; without a terminal it is printed, as on one is every evaluation."""
         self.latest |= metrics
         if self.console.is_terminal:
             room = self.console.width - len(f"step {self.n_steps:,} of {self.n_steps:,}") - LEAST_BAR

@@ -235,6 +235,7 @@ def make_checksums(opened: Opened) -> Checksums:
 
 
 def make_evaluate(opened: Opened) -> Callable[[dict], dict[str, float]]:
+    """`evaluate(params) -> metrics` over the held-out windows, adapters merged in first."""
     cfg, tokenizer = opened.cfg, opened.data.tokenizer
     size = cfg.batch_size // cfg.accumulate
     of_store = functools.partial(

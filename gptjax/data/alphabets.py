@@ -24,6 +24,7 @@ class Tokenizer:
     files: dict[str, bytes]  # by name, all that defines it
 
     def encode(self, text: str) -> Int32[np.ndarray, " T"]:
+        """The tokens of any text. What spells a special token stays text."""
         raise NotImplementedError
 
     def encode_batch(self, texts: Sequence[str]) -> list[Int32[np.ndarray, " _"]]:
@@ -128,6 +129,7 @@ class Characters(Tokenizer):
 
 
 def characters_of(texts: Iterable[str]) -> Characters:
+    """A tokenizer of every character in the texts; others will be spelled by the digits of their bytes."""
     seen: set[str] = set()
     for text in texts:
         seen.update(text)

@@ -20,6 +20,7 @@ NAME = "checks.bin"
 
 
 def n_blocks(n_bytes: int) -> int:
+    """Blocks that so many bytes take, the last perhaps not full."""
     return -(-n_bytes // BLOCK)
 
 
@@ -31,6 +32,7 @@ class Sums:
         self.open, self.n_open = 0, 0  # of the block that is not full yet: its sum so far, its bytes
 
     def add(self, data: bytes) -> None:
+        """Takes the bytes behind those taken before, of any number."""
         view, at = memoryview(data), 0
         while at < len(view):
             piece = view[at : at + BLOCK - self.n_open]
@@ -92,4 +94,5 @@ class Checks:
 
 
 def shard_name(index: int) -> str:
+    """The file of the index-th shard of a store, below its folder."""
     return f"tokens-{index:05d}.bin"

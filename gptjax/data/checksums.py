@@ -57,11 +57,13 @@ class Checksums:
         return shifted(found, (self.n_rows - at) * array[0].nbytes)
 
     def send(self, step: int) -> None:
+        """Takes what `checksums(step)` left, and does not wait; does nothing at a step that is not summed."""
         if self.every and step % self.every == 0:
             part, n_bytes = self.made.pop(step)
             self.sent[step] = self.share(part), n_bytes
 
     def taken(self, step: int) -> int:
+        """Waits for the other processes; KeyError unless the step was sent and is not yet taken."""
         everybodys, n_bytes = self.sent.pop(step)
         return functools.reduce(operator.xor, everybodys(), shifted(ONES, n_bytes) ^ ONES)
 

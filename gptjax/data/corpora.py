@@ -181,6 +181,7 @@ class Tfds(Corpus):
         return whole(itertools.chain(*(self.sources(name) for name in (["train"] if split == "train" else held_out))))
 
     def sources(self, split: str) -> Iterator[Source]:
+        """The records of one of the set's own splits. Raises BadInput for TFRecord, and for a damaged record."""
         try:
             records = self.builder.as_data_source(split=split)
         except NotImplementedError as error:

@@ -33,6 +33,7 @@ class Packed:
 
     @property
     def counts(self) -> dict[str, int | float]:
+        """Dialogs, those left out and cut, rows, and `filled`: the share of the rows' positions that are taken."""
         filled = float(self.used.sizes_M.sum()) / (len(self.rows) * self.context)
         return {**self.used.counts, "rows": len(self.rows), "filled": round(filled, 4)}
 

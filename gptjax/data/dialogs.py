@@ -29,6 +29,8 @@ FIELDS = ("prompt", "answer")
 
 
 class Example(NamedTuple):
+    """One dialog to train on; `name` says where it stands."""
+
     name: str
     messages: list[Message]
 

@@ -17,6 +17,8 @@ from gptjax.data.tokenizers import Tokenizer
 
 
 class Prepared(NamedTuple):
+    """What a run reads: stores of tokens by corpus, and what made the tokens."""
+
     tokenizer: Tokenizer
     train: dict[str, Store]  # by corpus
     valid: dict[str, Store]

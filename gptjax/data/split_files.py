@@ -17,6 +17,8 @@ from gptjax.data.text_files import checked, json_rows
 
 
 class Document(NamedTuple):
+    """A line of a split's file."""
+
     name: str
     text: str
 
@@ -50,6 +52,7 @@ def documents(corpus: Corpus, split: str) -> Iterator[Document]:
 
 
 def joined(pieces: Iterable[Piece]) -> Iterator[Document]:
+    """Whole documents, each in memory at once, from the pieces of a corpus."""
     name, parts = "", []
     for piece in pieces:
         if piece.first and parts:
@@ -72,4 +75,5 @@ def write(folder: pathlib.Path, split: str, found: Iterable[Document]) -> int:
 
 
 def write_one(stream: TextIO, one: Document) -> None:
+    """Writes the line that `SplitFiles` reads."""
     stream.write(json.dumps({"document": one.name, "text": one.text}, ensure_ascii=False) + "\n")

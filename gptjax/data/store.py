@@ -136,6 +136,7 @@ def verify(store: Store) -> None:
 
 
 def check_sizes(folder: pathlib.Path, shards: list[dict], dtype: np.dtype) -> None:
+    """Raises BadInput, which names the file, unless every shard has the size that the manifest says."""
     for index, shard in enumerate(shards):
         file, expected = folder / checks.shard_name(index), shard["n_tokens"] * dtype.itemsize
         if shard["file"] != file.name:

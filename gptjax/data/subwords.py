@@ -214,6 +214,7 @@ class SentencePiece(Tokenizer):
 
 
 def read_sentencepiece(path: str) -> SentencePiece:
+    """The tokenizer of a .model file; BadInput where there is none, or it has neither eos nor bos."""
     file = pathlib.Path(path).expanduser()
     if not path or not file.is_file():
         raise BadInput(f"tokenizer.path={path!r}: no such file; a sentencepiece tokenizer is one .model file")

@@ -20,6 +20,8 @@ MARKS = range(0xFDD0, 0xFDF0)  # code points that are no characters, one of whic
 
 
 class Message(NamedTuple):
+    """One turn of a dialogue, as OpenAI and Hugging Face have it."""
+
     role: str  # one of ROLES
     content: str
 
@@ -70,6 +72,7 @@ class Form:
         return [part for part in [*parts, Part(self.encode(whole[at:], mark), False)] if part.tokens]
 
     def mark(self, messages: Sequence[Message]) -> str:
+        """A character that no message holds, to hide spellings with. Raises BadInput where all of MARKS are taken."""
         said = "".join(message.content for message in messages)
         mark = next((chr(code) for code in MARKS if chr(code) not in said), None)
         if mark is None:
@@ -89,6 +92,7 @@ class Form:
             ) from error
 
     def encode(self, text: str, mark: str) -> list[int]:
+        """The tokens of a rendered text: the template's own spellings become special tokens, hidden ones stay text."""
         if self.template is None:
             return self.tokenizer.encode(text).tolist()
         spellings = self.spellings
@@ -110,6 +114,7 @@ def hidden(text: str, spellings: list[str], mark: str) -> str:
 
 
 def shown(text: str, spellings: list[str], mark: str) -> str:
+    """Undoes `hidden`."""
     return re.sub(f"{mark}([0-9]+){mark}", lambda found: spellings[int(found[1])], text)
 
 
@@ -119,6 +124,7 @@ def alternatives(spellings: Sequence[str]) -> str:
 
 
 def plain(messages: Sequence[Message], ask: bool) -> str:
+    """The plain form; `ask` ends it with `Assistant:`, for a model to go on."""
     said = [f"{content}\n\n" if role == "system" else f"{SPEAKERS[role]}: {content}\n" for role, content in messages]
     return "".join(said) + "Assistant:" * ask
 

@@ -61,6 +61,7 @@ class TextFiles(Corpus):
             raise BadInput(f"{error}; so with {named}" if named else str(error)) from error
 
     def sources(self) -> Iterator[Source]:
+        """Each text file, and each line or row of the others, in the order of names."""
         field = self.field or "text"
         for file in self.files:
             name = file.relative_to(self.root).as_posix()
@@ -100,6 +101,7 @@ def below(folder: str) -> list[pathlib.Path]:
 
 
 def matches(pattern: str) -> tuple[pathlib.Path, ...]:
+    """The files of a pattern, sorted; a folder's are those that gptjax reads. Empty where there are none."""
     literal = pathlib.Path(pattern).expanduser()
     if literal.is_file():  # its name may hold brackets
         return (literal,)
@@ -180,6 +182,7 @@ def parquet_rows(file: pathlib.Path, field: str) -> Iterator[tuple[int, str, str
 
 
 def checked(text: object, where: str, field: str) -> str:
+    """A field's text, "" of null; BadInput, with its place, for another type and for half a surrogate pair."""
     if text is None:
         return ""
     if not isinstance(text, str):

@@ -31,6 +31,7 @@ def exact_match(texts: Sequence[str], references: Sequence[Sequence[str]]) -> Me
 
 
 def plain(text: str) -> str:
+    """What two texts are compared by: blanks at either end and Unicode forms (NFC) aside, case kept."""
     return unicodedata.normalize("NFC", text.strip())
 
 

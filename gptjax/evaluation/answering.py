@@ -58,6 +58,7 @@ class Answerer:
         return self.made
 
     def answer(self, task: Task, questions: Sequence[Question], shots: Sequence[Question], tell: Tell) -> Answers:
+        """The answers in the order of the questions. Raises BadInput where no prompt can fit the model's context."""
         if task.kind == "generate":
             return self.written(task, questions, shots, tell)
         return self.scored(task, questions, shots, tell)
@@ -126,6 +127,7 @@ class Answerer:
         return Answers([], [], none, none, texts, n_cut)
 
     def prompt(self, task: Task, question: Question, shots: Sequence[Question]) -> list[int]:
+        """The tokens before an answer, shots first, never empty; not yet cut to the context."""
         if task.chat:
             return self.dialogue.prompt(messages_of(question, shots))
         return self.tokenizer.encode(with_shots(question, shots)).tolist() or [self.tokenizer.end_of_text]

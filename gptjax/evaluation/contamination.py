@@ -35,6 +35,7 @@ class Grams(NamedTuple):
 
     @property
     def fingerprint(self) -> str:
+        """Sha256: what has been counted for it stands as long as this is the same."""
         digest = hashlib.sha256(f"{self.n} {sorted(self.lengths)}".encode())
         for found in self.hashes:
             digest.update(len(found).to_bytes(8) + found.tobytes())
@@ -60,6 +61,7 @@ class Overlap(NamedTuple):
         return f"{self.share:.1%} of {len(self.dirty_N):,} questions in the training text{least}, n={self.n}{short}"
 
     def to_json(self) -> dict:
+        """As reports hold it: counts, bytes, and the share from 0 to 1."""
         return {
             "share": self.share,
             "n_words": self.n,

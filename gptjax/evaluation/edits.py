@@ -31,6 +31,7 @@ def first_line(text: str) -> str:
 
 
 def similarity(one: str, other: str) -> float:
+    """1 - Levenshtein distance / characters of the longer one: 1 of equal texts, two empty ones included."""
     longest = max(len(one), len(other))
     return 1.0 - distance(one, other) / longest if longest else 1.0
 

@@ -11,6 +11,8 @@ from gptjax.data.corpora import open_corpus
 
 
 class Function(NamedTuple):
+    """A function with its docstring's first line, as source text."""
+
     where: str  # "calendar.py:monthrange"
     signature: str  # from "def" to its colon
     summary: str  # the first line of its docstring

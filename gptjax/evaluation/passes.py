@@ -116,6 +116,7 @@ def follow(
 
 
 def unpacking(on: Mesh | None) -> Callable | None:
+    """`unpack` for `forward` on a mesh, which gathers each layer's weights as it comes; None on one device."""
     return None if on is None else sharding.gathered(on)
 
 

@@ -28,6 +28,8 @@ LOCKED = "gptjax-locked\n"  # is written once all is locked: without it, nothing
 
 
 class Limits(NamedTuple):
+    """What a program may take; asking for more fails, or ends it."""
+
     timeout_s: float = 10.0  # of the clock, the launch included
     cpu_s: int = 10  # of each process
     memory: int = 2**29  # bytes of addresses of each process

@@ -34,6 +34,8 @@ BLANK = "\n\n"  # between shots, and before the question
 
 
 class Question(NamedTuple):
+    """One question of a task; what `answers` are depends on the task's kind."""
+
     prompt: str  # what stands before; may be ""
     answers: tuple[str, ...]  # "choice": the choices; "cloze": the one continuation; "generate": the references
     right: int = 0  # "choice" alone: which of the answers
@@ -45,6 +47,8 @@ Baseline = Callable[[Sequence[Question]], Sequence[str] | Sequence[float]]
 
 @dataclasses.dataclass(frozen=True)
 class Task:
+    """What is asked, how an answer is judged, and where its few-shot examples come from."""
+
     name: str
     kind: str  # a row of KINDS
     questions: Callable[[], Sequence[Question]]  # what is scored, held out; always the same, in the same order

@@ -16,12 +16,15 @@ STOP_EVERY = 8  # tokens after which stop strings are looked for
 
 
 class Completion(NamedTuple):
+    """A text and the tokens that it was decoded from."""
+
     text: str  # without the stop string, or the end of text, that ended it
     tokens: np.ndarray  # int32, up to the last that the text needs
     nats: np.ndarray  # float32, their log-probabilities where these were asked for
     finish: str  # "stop", "end" or "length"
 
     def mean_nats(self) -> float:
+        """The log-probability of a token, on average: what `best_of` goes by, so length neither helps nor harms."""
         return float(self.nats.mean())
 
 

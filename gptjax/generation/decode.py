@@ -16,12 +16,16 @@ from gptjax.generation.sampling import Sampling
 
 
 class Prompt(NamedTuple):
+    """What a text goes on from. The same tokens, seed and sample are the same text, whatever is written beside it."""
+
     tokens: Sequence[int]
     seed: int = 0
     sample: int = 0  # which of several texts of one seed
 
 
 class Written(NamedTuple):
+    """What came after a prompt, without the prompt."""
+
     tokens: np.ndarray  # int32; the end of text, where it was reached, is the last
     nats: np.ndarray  # float32: each token's log-probability by the model alone; zeros where nobody asked
 
@@ -102,6 +106,7 @@ class Writer:
         return engine.bucket(n, self.cfg.context, least=64)
 
     def engine(self, length: int) -> Engine:
+        """One with rows of `length` slots; asking for another length lets go of the last one's cache."""
         if length not in self.engines:
             self.engines = {length: Engine(self.packed, self.machine, length)}  # one cache is kept
         return self.engines[length]

@@ -22,6 +22,7 @@ class Dialogue(Form):
         self.stops = () if chat else PLAIN_STOPS
 
     def opening(self) -> "Opening":
+        """A new one for each answer: it remembers whether anything but blanks has come."""
         return Opening(bare=self.template is None)
 
 

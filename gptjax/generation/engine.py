@@ -238,6 +238,7 @@ def advanced(
 
 
 def likeliest_of(logits_RV: Float[Array, "R V"]) -> Likeliest:
+    """The MOST_LIKELY tokens of each row (all of a smaller vocabulary), best first, with log-probabilities in nats."""
     logits_RK, tokens_RK = jax.lax.top_k(logits_RV, min(MOST_LIKELY, logits_RV.shape[1]))
     return Likeliest(tokens_RK, logits_RK - jax.nn.logsumexp(logits_RV, axis=-1, keepdims=True))
 

@@ -64,6 +64,7 @@ Attend = Callable[[Array, Array, Array, Cache, Array], tuple[Array, Cache]]
 
 
 def empty(machine: Machine, n_rows: int, length: int) -> Cache:
+    """Zeros, L x R x K x S x H each, in the machine's dtype; `length` is S."""
     cfg = machine.cfg
     shape = (cfg.n_layers, n_rows, cfg.n_kv_heads, length, cfg.d_head)
     return Cache(jnp.zeros(shape, machine.dtype), jnp.zeros(shape, machine.dtype))

@@ -69,6 +69,7 @@ def asked(options: Sampling) -> Asked:
 
 
 def kind(option: str) -> type:
+    """The dtype in which a row's `option` is held on the device."""
     return np.int32 if option == "top_k" else np.float32
 
 

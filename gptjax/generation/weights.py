@@ -39,6 +39,8 @@ PLACES = {
 
 
 class Matrix(NamedTuple):
+    """A weight of all L layers, O outputs by I inputs; of int8 it is w times its output's scale."""
+
     w_LOI: Array  # the layers' weights; embedding and head have a layer axis of 1
     scale_LO: Array | None  # of int8
 

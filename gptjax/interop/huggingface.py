@@ -26,6 +26,7 @@ class Model(NamedTuple):
 
 
 def is_model_folder(path: str | pathlib.Path) -> bool:
+    """Whether it holds a config.json and is no run, whose run.json would say more."""
     folder = pathlib.Path(path)
     return (folder / "config.json").is_file() and not (folder / "run.json").is_file()
 

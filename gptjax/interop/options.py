@@ -60,6 +60,7 @@ class Options(NamedTuple):
 
 
 def read_json(path: pathlib.Path) -> dict[str, Any]:
+    """The object that a file holds; BadInput, with the path, where it cannot be read or holds none."""
     try:
         found = json.loads(path.read_bytes())
     except OSError as error:

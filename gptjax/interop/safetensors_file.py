@@ -136,15 +136,19 @@ class Tensors:
         return iter(self.home)
 
     def entry(self, name: str) -> Entry:
+        """Its row of its file's header. Here and below KeyError where no file has it."""
         return self.home[name].entries[name]
 
     def where(self, name: str) -> str:
+        """The file and the name, for messages."""
         return f"{self.home[name].path}: {name}"
 
     def view(self, name: str) -> np.ndarray:
+        """The tensor as it lies in its file; nothing is read before it is used."""
         return self.home[name].view(name)
 
     def forget(self, name: str) -> None:
+        """Gives back the memory that its pages took when they were read."""
         self.home[name].forget(name)
 
 

@@ -25,6 +25,7 @@ N_THREADS = 4  # copying waits for memory and disk
 
 
 def shapes_of(cfg: ModelConfig) -> dict:
+    """The model's parameters as jax.ShapeDtypeStructs; nothing is allocated."""
     return jax.eval_shape(functools.partial(gpt.init, cfg=cfg), jax.random.key(0))
 
 

@@ -33,6 +33,7 @@ def form(name: str) -> str:
 
 
 def is_adapter(name: str) -> bool:
+    """Whether a parameter of this name is one of an adapter's two matrices."""
     return name.endswith((A, B))
 
 

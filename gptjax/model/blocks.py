@@ -142,6 +142,8 @@ def biased(module: nn.Module, name: str, y: Array, shape: tuple[int, ...]) -> Ar
 
 
 class Norm(nn.Module):
+    """The parameters that `normed` takes: float32 `scale`, and `bias` where the config has biases."""
+
     cfg: ModelConfig
 
     @nn.compact

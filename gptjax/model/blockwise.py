@@ -48,6 +48,7 @@ def laid_out(q_BTNH: Array, k_BTKH: Array, v_BTKH: Array, segments_BT: Segments)
 
 
 def as_given(mixed_BKGTH: Array, q_BTNH: Array) -> Float[Array, "B T N H"]:
+    """What `tiled` mixed, without the rows that pad the queries to whole tiles, in their own layout."""
     return mixed_BKGTH[:, :, :, : q_BTNH.shape[1]].transpose(0, 3, 1, 2, 4).reshape(q_BTNH.shape)
 
 

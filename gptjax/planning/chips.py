@@ -24,6 +24,8 @@ from typing import NamedTuple
 
 
 class Chip(NamedTuple):
+    """The best that one JAX device can do, in the units above; None is unknown."""
+
     peak_flops: float
     hbm_bytes: int
     hbm_bandwidth: float | None = None

@@ -58,11 +58,13 @@ class Memory(NamedTuple):
 
     @property
     def temporaries(self) -> Number:
+        """Bytes at the peak of the step, beyond its arguments: in the loss, just after it, or in the backward pass."""
         loss, backward = self.logits + self.head, self.gradients + self.gathered + self.layer
         return self.activations + self.narrow + self.summed + max(loss, self.relaid, backward)
 
     @property
     def total(self) -> Number:
+        """Bytes at the peak of the step."""
         return self.arguments + self.temporaries
 
 
@@ -130,6 +132,7 @@ def points_a_token(cfg: ModelConfig, ways: Ways) -> Number:
 
 
 def width(cfg: ModelConfig) -> int:
+    """Bytes of a number in the compute dtype."""
     return 2 if cfg.dtype == "bfloat16" else 4
 
 

@@ -22,6 +22,8 @@ class Ways(NamedTuple):
 
 
 class Parameter(NamedTuple):
+    """What is known of a parameter without its values; a side that no axis divides has None, and no `axes` at all is None for each."""
+
     shape: tuple[int, ...]
     axes: tuple[str | None, ...]  # of the mesh, along each side
 

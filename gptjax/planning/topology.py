@@ -48,6 +48,8 @@ SMALL_3D = ((1, 1, 1), (2, 2, 1), (2, 2, 2), (2, 2, 4), (2, 4, 4))  # larger one
 
 
 class Topology(NamedTuple):
+    """Machines to plan for; none of them need be there."""
+
     text: str  # as given
     family: Family
     sides: tuple[int, ...]  # chips along the sides of a slice; of GPUs: hosts, GPUs of each
@@ -55,14 +57,17 @@ class Topology(NamedTuple):
 
     @property
     def chip(self) -> Chip | None:
+        """None where the table has no such chip: nothing is then known of its speed or memory."""
         return chips.find(self.family.kind)
 
     @property
     def n_chips(self) -> int:
+        """Over all slices: what is paid for."""
         return self.n_slices * math.prod(self.sides)
 
     @property
     def n_devices(self) -> int:
+        """JAX's, of which a TPU7x has two a chip."""
         return self.n_chips * self.family.cores
 
     @property

@@ -27,6 +27,7 @@ class Mechanism(NamedTuple):
 
     @property
     def rate(self) -> float:
+        """The probability with which each example is drawn into a step."""
         return self.mean / self.n_examples
 
     @property
@@ -127,4 +128,5 @@ class Accountant:
         return max(n, min(math.floor(SPACING ** math.ceil(math.log(n) / math.log(SPACING))), self.n_steps))
 
     def close(self) -> None:
+        """Waits for the epsilon that is being computed, and for no other."""
         self.thread.shutdown(cancel_futures=True)

@@ -13,12 +13,16 @@ from gptjax.generation.sampling import Sampling
 
 
 class Asked(NamedTuple):
+    """A secret, and what stood before it where it was trained on."""
+
     before: Sequence[int]  # tokens, at least one
     secret: str
     n_tokens: int  # of the secret
 
 
 class Extracted(NamedTuple):
+    """Of each of N secrets, whether the model gives it away."""
+
     greedy_N: Bool[np.ndarray, " N"]  # whether the likeliest tokens spell the secret
     sampled_N: Bool[np.ndarray, " N"]  # whether one of the texts that were drawn does
     near_N: Float64[np.ndarray, " N"]  # of the likeliest text: 1 - edits / characters

@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 
 class Finding(NamedTuple):
+    """A stretch of one document: `start` to `stop`, without `stop`."""
+
     kind: str
     start: int  # characters of the document
     stop: int

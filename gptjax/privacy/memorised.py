@@ -39,6 +39,7 @@ class Groups(NamedTuple):
 
 
 def groups(found: Canaries) -> Groups:
+    """In the order of the canaries."""
     planted = np.array([canary.planted for canary in found.canaries], np.bool_)
     return Groups(planted, np.array([canary.repeats for canary in found.canaries], np.int64))
 

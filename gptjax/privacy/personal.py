@@ -35,6 +35,7 @@ def find(text: str) -> list[Finding]:
 
 
 def loaded() -> bool:
+    """Whether the recognizers are there already: making them takes seconds."""
     return recognizers.cache_info().currsize > 0
 
 

@@ -15,6 +15,8 @@ from gptjax.evaluation.scores import CONFIDENCE, RESAMPLES, drawn
 
 
 class Rate(NamedTuple):
+    """A share from 0 to 1, with its interval."""
+
     value: float
     low: float  # the bounds hold `CONFIDENCE` of the resamples
     high: float

@@ -60,10 +60,12 @@ def write(workdir: str, secret: str) -> None:
 
 
 def noise_key(secret: str) -> UInt32[np.ndarray, "2"]:
+    """The key's two words, for jax.random.wrap_key_data (threefry): the noise is a function of it and the step."""
     return np.frombuffer(bytes.fromhex(secret)[:NOISE_BYTES], "<u4").astype(np.uint32)
 
 
 def sampling_key(secret: str) -> bytes:
+    """The 32 bytes that key who is drawn for which batch (data/poisson.py)."""
     return bytes.fromhex(secret)[NOISE_BYTES:]
 
 

@@ -70,6 +70,7 @@ class Goodput(NamedTuple):
 
     @property
     def wall_s(self) -> float:
+        """All of them, time without a process included."""
         return sum(self.seconds.values())
 
     @property

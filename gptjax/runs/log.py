@@ -95,6 +95,7 @@ class RunLog:
             self.samples.write(encode({"step": step, "prompt": prompt, "text": text}))
 
     def close(self) -> None:
+        """What is not written yet, of a run in an object store, is written now."""
         if self.primary:
             for file in (self.metrics, self.samples, *self.echoes):
                 file.close()

@@ -20,6 +20,7 @@ class Heading(NamedTuple):
     chat: bool
 
     def whole(self, choices: list[dict], usage: dict) -> dict[str, Any]:
+        """The body of an answer that is no stream."""
         return self.shaped("chat.completion" if self.chat else "text_completion", choices, {"usage": usage})
 
     def chunk(self, choices: list[dict], usage: dict[str, Any]) -> dict[str, Any]:
@@ -39,15 +40,18 @@ class Heading(NamedTuple):
 
 
 def heading(model: str, fingerprint: str, chat: bool) -> Heading:
+    """A new one for each request: its id is drawn, its time is now."""
     name = f"{'chatcmpl' if chat else 'cmpl'}-{secrets.token_hex(12)}"
     return Heading(name, int(time.time()), model, fingerprint, chat)
 
 
 def usage(n_prompt: int, n_written: int) -> dict[str, int]:
+    """`usage` of an answer: tokens, the end of text included where it was written."""
     return {"prompt_tokens": n_prompt, "completion_tokens": n_written, "total_tokens": n_prompt + n_written}
 
 
 def choice(index: int, text: str, nats: dict | None, finish: str | None, chat: bool, chunk: bool) -> dict[str, Any]:
+    """An entry of `choices`, of a stream's chunk or of a whole answer; a last piece without text has an empty delta."""
     if not chat:
         said: dict[str, Any] = {"text": text}
     elif chunk:
@@ -64,6 +68,8 @@ def first_delta(index: int) -> dict[str, Any]:
 
 
 def chat_logprobs(tokens: Sequence[Token], tokenizer: Tokenizer) -> dict[str, Any]:
+    """`logprobs` of a chat's choice, in nats; of completions it has another shape, which is below."""
+
     def entry(token: int, nats: float | None) -> dict[str, Any]:
         return {"token": label(token, tokenizer), "logprob": nats, "bytes": list(tokenizer.spelled(token)) or None}
 

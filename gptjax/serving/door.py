@@ -39,6 +39,7 @@ class Door:
 
 
 def response(refused: Refused) -> JSONResponse:
+    """The JSON of OpenAI's error; a 401 says that a bearer token is wanted (RFC 6750, section 3)."""
     headers = refused.headers() | ({"WWW-Authenticate": "Bearer"} if refused.status == 401 else {})
     return JSONResponse(refused.body(), refused.status, headers)
 

@@ -38,9 +38,11 @@ class Service(NamedTuple):
     most_seconds: float
 
     def model(self) -> dict[str, Any]:
+        """The entry of GET /v1/models."""
         return {"id": self.name, "object": "model", "created": self.created, "owned_by": "gptjax"}
 
     def check_model(self, name: str) -> None:
+        """Raises Refused (404) for any name but this server's."""
         if name != self.name:
             message = f"model: none is called {name!r}; this server has {self.name!r}"
             raise Refused(message, "model", status=404, code="model_not_found")

@@ -11,9 +11,11 @@ class Refused(Exception):
         self.message, self.param, self.status, self.code = message, param, status, code
 
     def body(self) -> dict[str, Any]:
+        """The object `error` of OpenAI's API."""
         return {"error": {"message": self.message, "type": kind(self.status), "param": self.param, "code": self.code}}
 
     def headers(self) -> dict[str, str]:
+        """Retry-After, in seconds, where another try may help."""
         return {"Retry-After": RETRY_S} if self.status in (429, 503) else {}
 
 

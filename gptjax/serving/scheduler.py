@@ -41,6 +41,8 @@ class Asked(NamedTuple):
 
 
 class Token(NamedTuple):
+    """A token as it was chosen, or as it stands in a prompt."""
+
     id: int
     nats: float | None  # None: nothing stands before it
     likeliest: list[tuple[int, float]]  # (token, nats), best first

@@ -58,6 +58,7 @@ class Telling:
             yield number, piece._replace(text=self.shown[number](piece.text))
 
     async def all(self) -> list[Written]:
+        """The texts, once all have ended, in the order they were asked for in. Raises Refused, as iterating does."""
         texts = [Written("", [], 0, "")] * len(self.jobs)
         async for number, piece in self:
             before = texts[number]
@@ -66,6 +67,7 @@ class Telling:
         return texts
 
     def leave(self) -> None:
+        """Nothing where all have ended."""
         self.scheduler.cancel(self.jobs)
 
 

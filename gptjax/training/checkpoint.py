@@ -162,6 +162,7 @@ class Checkpoints:
             )
 
     def seal(self) -> None:
+        """Writes the manifest of hashes into the step that was saved; called by process 0 alone."""
         final = f"{self.folder}/{self.saving}"
         integrity.seal(f"{final}.orbax-checkpoint-tmp" if self.local else final, self.saving)
 
@@ -189,13 +190,16 @@ class Checkpoints:
         self.remove()
 
     def close(self) -> None:
+        """Raises the error of a save that failed, as `wait` does."""
         self.wait()
         self.manager.close()
 
     def steps(self) -> list[int]:
+        """The finished ones, ascending; read from the folder, so those of other processes too."""
         return steps(self.folder)
 
     def latest(self) -> int | None:
+        """None where none is finished."""
         return latest(self.folder)
 
     def best(self) -> int | None:

@@ -48,6 +48,7 @@ class RunLock:
         os.pwrite(file, json.dumps({"host": socket.gethostname(), "pid": os.getpid()}).encode(), 0)
 
     def close(self) -> None:
+        """Lets another process train there; nothing to do where the lock was never taken."""
         if self.file is not None:
             os.close(self.file)
             self.file = None

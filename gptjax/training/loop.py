@@ -87,6 +87,7 @@ def updates(cfg: Config, state: TrainState, first_step: int, tools: Tools) -> tu
 
 
 def every(n: int, step: int) -> bool:
+    """Whether a thing of every n-th step is due; never where n is 0, always at step 0 else."""
     return n > 0 and step % n == 0
 
 

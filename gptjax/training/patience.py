@@ -29,10 +29,12 @@ def saved(meta: Mapping[str, Any] | None) -> Best | None:
 
 
 def is_over(best: Best | None, cfg: Config) -> bool:
+    """Whether `stop_patience` evaluations in a row were no better; False where it is 0, or nothing was evaluated."""
     return best is not None and 0 < cfg.stop_patience <= best.waited
 
 
 def why(best: Best) -> str:
+    """Why a run that `is_over` ended, as the command prints it."""
     return (
         f"{best.metric} has not been better than {best.value:.4f}, of step {best.step:,}, in {best.waited} evaluations"
     )
@@ -51,6 +53,7 @@ class Patience:
 
     @property
     def over(self) -> bool:
+        """Whether the run ends now."""
         return is_over(self.best, self.cfg)
 
     @property

@@ -30,6 +30,8 @@ Found = TypeVar("Found")
 
 
 class Source(NamedTuple):
+    """A model with what its run knows of it; `step` is 0 of a model folder, and `run` its path."""
+
     cfg: Config
     tokenizer: Tokenizer
     params: dict  # the averaged ones where the run keeps an average, with its adapters merged in

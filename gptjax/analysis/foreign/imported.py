@@ -75,6 +75,7 @@ def flattened(values: Mapping[str, Any], before: str = "") -> Iterator[tuple[str
 
 
 def is_number(value: Any) -> bool:
+    """Whether it can be computed with: not NaN, not infinite, no string."""
     return isinstance(value, int | float) and math.isfinite(value)
 
 

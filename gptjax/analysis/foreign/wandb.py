@@ -56,6 +56,7 @@ def json_rows(text: str) -> tuple[list[Mapping[str, Any]], int]:
 
 
 def lines(text: Iterable[str]) -> tuple[list[Mapping[str, Any]], int]:
+    """The objects of JSON lines, and the number of other lines that are not blank."""
     rows, junk = [], 0
     for line in filter(str.strip, text):
         try:
