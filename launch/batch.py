@@ -30,9 +30,11 @@ class Place(NamedTuple):
 
     @property
     def table(self) -> str:
+        """The table's folder or URL, beside the trials' run directories."""
         return f"{self.root}/table"
 
     def workdir(self, trial: str) -> str:
+        """The run directory of a trial, by its id."""
         return f"{self.root}/{trial}"
 
     @property
@@ -45,6 +47,8 @@ class Place(NamedTuple):
 
 
 class Batch(NamedTuple):
+    """What an engine is given to render or submit."""
+
     name: str  # which the table knows it by: a job of another batch starts nothing
     place: Place
     config: str
@@ -54,6 +58,7 @@ class Batch(NamedTuple):
 
 
 def place(runs: str, sweep: str) -> Place:
+    """Below `runs`, made absolute on a disk, since jobs start elsewhere; BadInput for a name that is none."""
     if not runs or not runs.isprintable():
         raise BadInput("--runs: name a folder or a bucket for the runs of sweeps, such as runs")
     return Place(sweep, f"{runs.rstrip('/') if '://' in runs else os.path.abspath(os.path.expanduser(runs))}/{sweep}")

@@ -38,6 +38,7 @@ class Driver(NamedTuple):
 
     @property
     def engine(self) -> ModuleType:
+        """The module of its engine, with the functions that batch.py lists."""
         return ENGINES[self.on]
 
 

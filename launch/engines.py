@@ -15,6 +15,7 @@ ENGINES: dict[str, ModuleType] = {"local": local, "slurm": slurm, "jobset": jobs
 
 
 def engine(name: str) -> ModuleType:
+    """The module of a name of ENGINES; BadInput, with the nearest one, for another."""
     if name not in ENGINES:
         near = difflib.get_close_matches(name, ENGINES, n=1, cutoff=0.0)
         raise BadInput(f"--on={name}: did you mean {near[0]}? It is one of {', '.join(ENGINES)}")

@@ -35,6 +35,7 @@ def lengths(halving: Halving, base: Base) -> list[int]:
 
 
 def longer(trial: Trial, steps: int) -> Trial:
+    """The same trial, of the same id, up to another `n_steps`."""
     return trial._replace(overrides=(*trial.overrides, f"{LENGTH}={steps}"))
 
 

@@ -178,6 +178,7 @@ def states(live: Mapping[str, State], place: Place, settings: Settings) -> dict[
 
 
 def seen(state: State, ended: bool | None) -> str:
+    """A word of `states`; `ended` is None where the cluster has no such object."""
     if ended is None and state.state == "submitted" and time.time() - state.at < GRACE_S:
         return "unknown"  # its launcher may be about to send it
     return "gone" if ended is None or ended else "alive"

@@ -137,6 +137,7 @@ def lock_file(place: Place, trial: str) -> pathlib.Path:
 
 
 def log_file(place: Place, trial: str) -> pathlib.Path:
+    """Where all that a trial prints goes; on this machine's own disk."""
     return place.here / "logs" / f"{trial}.log"
 
 

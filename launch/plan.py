@@ -33,6 +33,8 @@ class Cost(NamedTuple):
 
 
 class Plan(NamedTuple):
+    """What a sweep would cost, on one kind of machine or, without one, in FLOPs alone."""
+
     costs: dict[str, Cost]  # by trial
     topology: str | None
     source: str  # of memory: "formula", or "compiled, never run"
@@ -46,6 +48,7 @@ class Plan(NamedTuple):
 
     @property
     def dollars(self) -> float | None:
+        """None where the price, or the hours of any trial, are unknown."""
         hours = self.total("chip_hours")
         return None if hours is None or self.price is None else hours * self.price
 
@@ -116,6 +119,7 @@ def price_of(asked: Topology, spot: bool, file: pathlib.Path = PRICES) -> tuple[
 
 
 def as_json(plan: Plan, trials: Sequence[Trial]) -> dict[str, Any]:
+    """What `--json` writes: the whole sweep, then each trial."""
     return {
         "n_trials": len(trials),
         **{name: plan.total(name) for name in ("tokens", "flops", "chip_hours")},

@@ -105,6 +105,7 @@ class Searching:
         return self.trials(driver, lambda asked: asked.state.name == "RUNNING")
 
     def trials(self, driver: Driver, wanted: Callable[[Any], bool]) -> list[tuple[Any, Trial]]:
+        """Optuna's trials that are wanted, in its order, each with ours."""
         chosen = filter(wanted, self.study.trials)
         return [(asked, self.base.trial(dict(asked.params), driver.place.sweep)) for asked in chosen]
 

@@ -28,10 +28,12 @@ GIB = 2**30
 
 
 def console() -> Console:
+    """As wide as the terminal; elsewhere 160 columns, where no line is folded."""
     return Console(width=None if sys.stdout.isatty() else 160, highlight=False, soft_wrap=not sys.stdout.isatty())
 
 
 def plan(found: Plan, trials: Sequence[Trial]) -> RenderableType:
+    """A row for each trial; what all of them share is said once, below it, and the sum over them."""
     keys, titles = axes(trials), ["tokens", "FLOPs", *(["GiB/chip", "fits", "chip-h"] if found.topology else [])]
     rows = [costs(found, trial)[: len(titles)] for trial in trials]
     same = [place for place in range(len(titles)) if len({row[place] for row in rows}) == 1]

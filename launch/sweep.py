@@ -60,6 +60,7 @@ def chain(*cells: Sequence[Cell]) -> list[Cell]:
 
 
 def seeds(n: int, first: int = 0) -> list[Cell]:
+    """Cells of n seeds, from `first` on: an axis for `product`."""
     return product({"seed": range(first, first + n)})
 
 
@@ -154,6 +155,7 @@ class Base:
         return {key: config.checked(self.kinds[key], value, key) for key, value in cell.items()}
 
     def trial(self, cell: Cell, sweep_name: str) -> Trial:
+        """The cell as a run, its id a hash of all keys that change the numbers. Raises BadInput for keys and types."""
         own = self.typed(cell)
         numbers = self.numbers | {key: written(key, value) for key, value in own.items() if self.counts(key)}
         numbers |= self.rollback(own)

@@ -48,6 +48,7 @@ class State:
     at: float = 0.0  # Unix time of the event
 
     def next(self, state: str, **changes: Any) -> "State":
+        """The state after one more event, written here and now; what `changes` does not name stays, but for `why`."""
         made: dict[str, Any] = dict(state=state, event=self.event + 1, at=round(time.time(), 3), why="")
         made |= dict(host=socket.gethostname(), process=os.getpid())
         return dataclasses.replace(self, **(made | changes))
@@ -70,6 +71,7 @@ class Table:
         return {name: self.seen[name] for name in newest}
 
     def get(self, trial: str) -> State:
+        """The trial's newest state; State(), event 0, of one that nothing has happened to."""
         return self.latest([trial]).get(trial, State())
 
     def append(self, trial: str, state: State) -> bool:
@@ -80,6 +82,7 @@ class Table:
         return made
 
     def parsed(self, trial: str, event: int, text: bytes) -> State:
+        """The state in an event's object; BadInput where it is damaged, or of another number."""
         try:
             found = State(**json.loads(text))
             if found.state not in STATES or found.event != event:

@@ -22,4 +22,5 @@ Dumper.add_implicit_resolver(
 
 
 def written(made: dict[str, Any]) -> str:
+    """Keys in their own order, and no line folded below 1,000 characters."""
     return yaml.dump(made, Dumper=Dumper, sort_keys=False, width=1000)
