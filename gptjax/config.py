@@ -32,9 +32,8 @@ from gptjax.keys import (
     TuneConfig,
     flatten,
     resume_rule,
-    without_password,
 )
-from gptjax.validation import validate
+from gptjax.validation import validate, without_password
 
 __all__ = [
     "BadInput",

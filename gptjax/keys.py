@@ -2,25 +2,19 @@
 
 import dataclasses
 import fnmatch
-import re
 from collections.abc import Mapping
 from typing import Any
 
 
 class BadInput(ValueError):
     """Something the user gave cannot be used; the message names the field or file and the nearest right value.
-
-    Commands print it on one line and exit with 2: retrying cannot help.
-    """
-
-
-def without_password(text: str) -> str:
-    """The text with the password of every URL in it (`scheme://user:password@host`) replaced."""
-    return re.sub(r"(\w+://[^/\s:@]*:)[^/\s@]+@", r"\1***@", text)
+    Commands print it on one line and exit with 2: retrying cannot help."""
 
 
 @dataclasses.dataclass(frozen=True)
 class ModelConfig:
+    """The network's sizes, and how it is computed. configs/base.py explains every key, of the other sections too."""
+
     vocab_size: int
     context: int
     n_layers: int
@@ -50,6 +44,7 @@ class ModelConfig:
 
     @property
     def d_head(self) -> int:
+        """H, the width of a head."""
         return self.d_model // self.n_heads
 
     @property
@@ -65,12 +60,16 @@ class ModelConfig:
 
 @dataclasses.dataclass(frozen=True)
 class TokenizerConfig:
+    """What makes text tokens; `path` is empty where the kind needs none."""
+
     name: str
     path: str
 
 
 @dataclasses.dataclass(frozen=True)
 class DataConfig:
+    """What is trained on, and how documents or dialogs become rows."""
+
     corpora: tuple[str, ...]
     weights: tuple[float, ...]
     mask_documents: bool
@@ -92,12 +91,16 @@ class DataConfig:
 
 @dataclasses.dataclass(frozen=True)
 class LossConfig:
+    """What is added to the nats of the next token, and how much of the logits is held at once."""
+
     z_weight: float
     n_chunks: int
 
 
 @dataclasses.dataclass(frozen=True)
 class OptimConfig:
+    """The optimizer, and its learning rate over the steps."""
+
     name: str
     peak_lr: float
     schedule: str
@@ -115,12 +118,16 @@ class OptimConfig:
 
 @dataclasses.dataclass(frozen=True)
 class TuneConfig:
+    """Which parameters are trained, at what multiple of the learning rate; empty, all of them at 1."""
+
     patterns: tuple[str, ...]
     rates: tuple[float, ...]
 
 
 @dataclasses.dataclass(frozen=True)
 class LoraConfig:
+    """Adapters beside frozen weights (Hu et al. 2021); none where the rank is 0."""
+
     rank: int
     alpha: float
     matrices: str
@@ -128,11 +135,15 @@ class LoraConfig:
 
 @dataclasses.dataclass(frozen=True)
 class DpoConfig:
+    """Learning from pairs of answers (Rafailov et al. 2023), of which one is preferred."""
+
     beta: float
 
 
 @dataclasses.dataclass(frozen=True)
 class PrivacyConfig:
+    """DP-SGD (Abadi et al. 2016): epsilon and delta are of one example more or less."""
+
     clip_norm: float
     noise_multiplier: float
     epsilon: float
@@ -142,11 +153,14 @@ class PrivacyConfig:
 
     @property
     def on(self) -> bool:
+        """Whether the gradients of examples are clipped, without which no noise is enough."""
         return self.clip_norm > 0
 
 
 @dataclasses.dataclass(frozen=True)
 class SpikeConfig:
+    """What a spike of the loss is, and what is done about it (training/spikes.py)."""
+
     action: str
     threshold: float
     window: int
@@ -154,6 +168,8 @@ class SpikeConfig:
 
 @dataclasses.dataclass(frozen=True)
 class MeshConfig:
+    """Devices along the mesh's four names; their product is that of all devices."""
+
     replica: int
     data: int
     tensor: int
@@ -162,6 +178,8 @@ class MeshConfig:
 
 @dataclasses.dataclass(frozen=True)
 class LogConfig:
+    """Where the lines of metrics.jsonl go besides; an empty project is nowhere."""
+
     tensorboard: bool
     wandb_project: str
     trackio_project: str
@@ -169,6 +187,8 @@ class LogConfig:
 
 @dataclasses.dataclass(frozen=True)
 class Config:
+    """All that a run is asked for. `load` of config.py makes it, and nothing changes it."""
+
     name: str
     note: str
     tags: tuple[str, ...]
@@ -220,23 +240,16 @@ OFF = {"qk_norm": False, "parallel": False, "logit_softcap": 0.0}  # of model.*:
 GATES = {"gelu": 1, "gelu_exact": 1, "relu": 1, "swiglu": 2, "relu2": 1}  # of each model.mlp: what its activation takes
 MOMENTS = {"adamw": 2, "adafactor": 1, "lion": 1, "muon": 1, "sgd": 1}  # of each optimizer, as large as the parameters
 CHOICES = {
-    "model.position": ("learned", "rope"),
-    "model.norm": ("layer", "rms"),
-    "model.mlp": tuple(GATES),
-    "model.dtype": ("float32", "bfloat16"),
+    "model.position": ("learned", "rope"), "model.norm": ("layer", "rms"), "model.mlp": tuple(GATES),
+    "model.dtype": ("float32", "bfloat16"), "model.remat": ("none", "dots", "full"),
     "model.attention": ("auto", "reference", "blockwise", "splash", "cudnn", "ring"),
-    "model.remat": ("none", "dots", "full"),
-    "model.saved": SAVABLE,
-    "model.offloaded": SAVABLE,
+    "model.saved": SAVABLE, "model.offloaded": SAVABLE,
     "tokenizer.name": ("bytes", "characters", "gpt2", "bpe", "sentencepiece"),
-    "data.fill": ("budget", "buckets", "fixed"),
-    "data.too_long": ("drop", "cut_prompt", "cut_answer", "refuse"),
-    "optim.name": tuple(MOMENTS),
-    "optim.momentum_dtype": ("float32", "bfloat16"),
-    "privacy.method": ("vmap", "ghost"),
-    "spike.action": ("none", "log", "skip", "rollback"),
+    "data.fill": ("budget", "buckets", "fixed"), "data.too_long": ("drop", "cut_prompt", "cut_answer", "refuse"),
+    "optim.name": tuple(MOMENTS), "optim.momentum_dtype": ("float32", "bfloat16"),
     "optim.schedule": ("cosine", "linear", "wsd", "inverse_sqrt", "constant"),
-}
+    "privacy.method": ("vmap", "ghost"), "spike.action": ("none", "log", "skip", "rollback"),
+}  # fmt: skip
 AT_LEAST = {  # the smallest value a key takes
     "seed": 0, "n_steps": 1, "batch_tokens": 1, "accumulate": 1,
     "log_every": 1, "eval_every": 0, "eval_tokens": 1, "save_every": 0, "keep_last": 1, "keep_every": 0,
@@ -251,12 +264,9 @@ AT_LEAST = {  # the smallest value a key takes
     "mesh.replica": -1, "mesh.data": -1, "mesh.tensor": -1, "mesh.sequence": -1,
 }  # fmt: skip
 FREE_TEXT = ("note", "sample_prompt")  # may hold line ends
-BASE_WORDS = {
-    "name": "base",
-    "sample_prompt": "\n",
-    "data.cache": "~/.cache/gptjax",
-    "lora.matrices": "blocks/attn/w_[qv]",
-}
+BASE_WORDS = {  # of configs/base.py
+    "name": "base", "sample_prompt": "\n", "data.cache": "~/.cache/gptjax", "lora.matrices": "blocks/attn/w_[qv]",
+}  # fmt: skip
 BELOW_ONE = ("model.dropout", "optim.b1", "optim.b2", "optim.ema_decay", "privacy.delta")
 AT_MOST = {  # the largest value a key takes; sizes are those that no machine holds, and their products fit 63 bits
     "seed": 2**32 - 1,  # JAX drops the higher bits
@@ -267,10 +277,9 @@ LARGEST_INT = 2**31 - 1  # of every other whole number: steps are counted in int
 
 # What may differ when a run is resumed, and is logged. The optimizer needs --change_optimizer; the rest never may.
 FREE_ON_RESUME = (
-    "name", "note", "tags", "n_steps", "accumulate", "*_every", "eval_tokens", "keep_last", "sample_*",
-    "stop_after_s", "stop_patience", "stuck_after_s", "profile_steps", "mesh.*", "log.*", "spike.*", "data.cache",
-    "model.attention", "model.remat", "model.saved", "model.offloaded", "model.scan", "loss.n_chunks",
-    "privacy.method",
+    "name", "note", "tags", "n_steps", "accumulate", "*_every", "eval_tokens", "keep_last", "sample_*", "stop_after_s",
+    "stop_patience", "stuck_after_s", "profile_steps", "mesh.*", "log.*", "spike.*", "data.cache", "model.attention",
+    "model.remat", "model.saved", "model.offloaded", "model.scan", "loss.n_chunks", "privacy.method",
 )  # fmt: skip
 OPTIMIZER_ON_RESUME = ("optim.*", "tune.*", "dpo.*", "loss.z_weight")
 

@@ -18,11 +18,15 @@ from gptjax.keys import (
     BadInput,
     Config,
     flatten,
-    without_password,
 )
 
 LEAST_EPSILON = 0.01  # below, it takes minutes to count and nothing is learnt
 LEAST_CLIP_NORM = 1e-6  # squares of gradients that are shorter by far are 0 in float32
+
+
+def without_password(text: str) -> str:
+    """The text with the password of every URL in it (`scheme://user:password@host`) replaced."""
+    return re.sub(r"(\w+://[^/\s:@]*:)[^/\s@]+@", r"\1***@", text)
 
 
 def validate(cfg: Config) -> None:

@@ -22,7 +22,7 @@ class Ways(NamedTuple):
 
 
 class Parameter(NamedTuple):
-    """What is known of a parameter without its values; a side that no axis divides has None, and no `axes` at all is None for each."""
+    """What is known of a parameter without its values; an axis is None, or `axes` empty, where nothing divides it."""
 
     shape: tuple[int, ...]
     axes: tuple[str | None, ...]  # of the mesh, along each side
