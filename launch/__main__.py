@@ -32,6 +32,7 @@ REDRAW_S = 2.0
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    """The exit code: 0, 1 where a trial failed or storage did, 2 for BadInput, 75 where trials are still to be done."""
     try:
         asked, keys, settings = flags.parsed(argv)
         return COMMANDS[asked.command](asked, *opened(asked, keys, settings))

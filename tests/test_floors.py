@@ -36,6 +36,7 @@ class House(NamedTuple):
 class Import(NamedTuple):
     line: int
     module: str  # "gptjax.model.gpt" or a name in it, "gptjax.config.BadInput"
+    name: str = ""  # by which the file says it
 
 
 def read_house(root: pathlib.Path) -> House:
@@ -59,10 +60,10 @@ def problems(root: pathlib.Path) -> list[str]:
         used = list(imports(tree, path))
         found += manners(path, source, tree, used)
         if path.startswith("launch/"):
-            found += [f"{path}:{line}: launch imports no jax" for line, module in used if top(module) == "jax"]
+            found += [f"{path}:{line}: launch imports no jax" for line, module, _ in used if top(module) == "jax"]
         if path.startswith("gptjax/"):
             found += doors(path, used, house)
-            graph[path] = [(line, owner(module, files)) for line, module in used if top(module) == "gptjax"]
+            graph[path] = [(line, owner(module, files)) for line, module, _ in used if top(module) == "gptjax"]
             found += upward(path, graph[path], house)
     return found + cycles(graph)
 
@@ -72,11 +73,12 @@ def imports(tree: ast.AST, path: str) -> Iterator[Import]:
     package = path.removesuffix(".py").split("/")[:-1]
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            yield from (Import(node.lineno, alias.name) for alias in node.names)
+            yield from (Import(node.lineno, alias.name, alias.asname or alias.name) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             above = package[: len(package) - node.level + 1] if node.level else []
             module = ".".join([*above, *([node.module] if node.module else [])])
-            yield from (Import(node.lineno, f"{module}.{alias.name}") for alias in node.names)
+            for alias in node.names:
+                yield Import(node.lineno, f"{module}.{alias.name}", alias.asname or alias.name)
         elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith(("import_module", "__import__")):
             yield from (Import(arg.lineno, str(arg.value)) for arg in node.args if isinstance(arg, ast.Constant))
 
@@ -119,7 +121,7 @@ def room(path: str) -> str:
 
 
 def doors(path: str, used: list[Import], house: House) -> Iterator[str]:
-    for line, module in used:
+    for line, module, _ in used:
         if top(module) in OUTSIDE:
             yield f"{path}:{line}: gptjax never imports {top(module)}"
         if top(module) in house.doors and not fits(path, house.doors[top(module)]):
@@ -154,7 +156,7 @@ def manners(path: str, source: str, tree: ast.AST, used: list[Import]) -> Iterat
         yield f"{path}:{n_lines}: has more than {MAX_LINES} lines; a file is one subject"
     if path.endswith("/utils.py"):
         yield f"{path}:1: name a file after its subject"
-    for line, module in used:
+    for line, module, _ in used:
         if module == "__future__.annotations":
             yield f"{path}:{line}: annotations from __future__ switch the shape checks off"
         if top(module) in PICKLES:

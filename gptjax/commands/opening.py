@@ -135,6 +135,7 @@ def kind_of(cfg: Config) -> type[Packed]:
 
 
 def train_batches(cfg: Config, data: Prepared, rows: list[int]) -> Batches | DialogBatches:
+    """A run's batches by step, of dialogs or of text; this process reads the `rows` of each."""
     if cfg.data.dialogs:
         return DialogBatches(
             data.train,

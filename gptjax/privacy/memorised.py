@@ -31,10 +31,12 @@ class Groups(NamedTuple):
     repeats_N: Int64[np.ndarray, " N"]
 
     def of(self, repeats: int) -> Bool[np.ndarray, " N"]:
+        """Those of this number of repeats, the ones that were not planted included."""
         return self.repeats_N == repeats
 
     @property
     def all_repeats(self) -> list[int]:
+        """Ascending, each once."""
         return sorted(set(self.repeats_N.tolist()))
 
 
