@@ -119,9 +119,9 @@ def documented(module: str, name: str, sources: Sources) -> bool:
     nodes, (owner, _, last) = sources[module].nodes, name.rpartition(".")
     if name in nodes and ast.get_docstring(nodes[name]):
         return True
-    bases = nodes[owner].bases if owner in nodes else []
-    above = [origin(word(base), module, sources) for base in bases]
-    return any(documented(found, f"{base}.{last}", sources) for found, base in above if found and owner)
+    over = nodes.get(owner)
+    above = [origin(word(base), module, sources) for base in over.bases] if isinstance(over, ast.ClassDef) else []
+    return any(documented(found, f"{base}.{last}", sources) for found, base in above if found)
 
 
 def test_what_other_files_use_says_what_its_name_cannot():
