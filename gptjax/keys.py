@@ -8,7 +8,9 @@ from typing import Any
 
 class BadInput(ValueError):
     """Something the user gave cannot be used; the message names the field or file and the nearest right value.
-    Commands print it on one line and exit with 2: retrying cannot help."""
+
+    Commands print it on one line and exit with 2: retrying cannot help.
+    """
 
 
 @dataclasses.dataclass(frozen=True)
@@ -250,18 +252,11 @@ CHOICES = {
     "optim.schedule": ("cosine", "linear", "wsd", "inverse_sqrt", "constant"),
     "privacy.method": ("vmap", "ghost"), "spike.action": ("none", "log", "skip", "rollback"),
 }  # fmt: skip
-AT_LEAST = {  # the smallest value a key takes
-    "seed": 0, "n_steps": 1, "batch_tokens": 1, "accumulate": 1,
-    "log_every": 1, "eval_every": 0, "eval_tokens": 1, "save_every": 0, "keep_last": 1, "keep_every": 0,
-    "sample_every": 0, "sample_tokens": 0, "stop_after_s": 0, "stop_patience": 0, "stuck_after_s": 0,
+AT_LEAST = {  # the smallest value that a number takes, where it is not 0
+    "n_steps": 1, "batch_tokens": 1, "accumulate": 1, "log_every": 1, "eval_tokens": 1, "keep_last": 1,
     "model.vocab_size": 2, "model.context": 1, "model.n_layers": 1, "model.d_model": 1, "model.n_heads": 1,
-    "model.n_kv_heads": 1, "model.d_hidden": 1, "model.rope_base": 1, "model.norm_eps": 0, "model.logit_softcap": 0,
-    "model.dropout": 0, "model.pad_vocab_to": 1, "model.mup_base_width": 0, "loss.z_weight": 0, "loss.n_chunks": 1,
-    "optim.peak_lr": 0, "optim.warmup_steps": 0, "optim.final_lr_fraction": 0, "optim.decay_fraction": 0,
-    "optim.b1": 0, "optim.b2": 0, "optim.eps": 0, "optim.weight_decay": 0, "optim.clip_norm": 0,
-    "optim.ema_decay": 0, "lora.rank": 0, "privacy.clip_norm": 0, "privacy.noise_multiplier": 0, "privacy.epsilon": 0,
-    "privacy.delta": 0, "privacy.max_batch": 0, "spike.threshold": 0, "spike.window": 8,
-    "mesh.replica": -1, "mesh.data": -1, "mesh.tensor": -1, "mesh.sequence": -1,
+    "model.n_kv_heads": 1, "model.d_hidden": 1, "model.rope_base": 1, "model.pad_vocab_to": 1, "loss.n_chunks": 1,
+    "spike.window": 8, "mesh.replica": -1, "mesh.data": -1, "mesh.tensor": -1, "mesh.sequence": -1,
 }  # fmt: skip
 FREE_TEXT = ("note", "sample_prompt")  # may hold line ends
 BASE_WORDS = {  # of configs/base.py

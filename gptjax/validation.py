@@ -41,9 +41,10 @@ def validate(cfg: Config) -> None:
             if value not in allowed:
                 near = difflib.get_close_matches(str(value), allowed, n=1, cutoff=0.0)
                 raise BadInput(f"{key}={value!r}: did you mean {near[0]!r}? It is one of {', '.join(allowed)}")
-    for key, least in AT_LEAST.items():
-        if flat[key] < least:
-            raise BadInput(f"{key}={flat[key]}: must be at least {least}")
+    for key, value in flat.items():
+        least = AT_LEAST[key] if key in AT_LEAST else 0
+        if type(value) in (int, float) and value < least:
+            raise BadInput(f"{key}={value}: must be at least {least}")
     for key in BELOW_ONE:
         if flat[key] >= 1:
             raise BadInput(f"{key}={flat[key]}: must be below 1")
