@@ -105,9 +105,15 @@ def before_head(
     return out.activations["final"], gpt.opened(head, unpack, merge)
 
 
+@jax.custom_vjp  # that of the barrier itself fails where JAX 0.12 sums gradients in place
 def apart(head: dict, x_BTD: Array) -> dict:
     """The head's parameters, which XLA may not join with the embedding's before x is there."""
     return jax.lax.optimization_barrier((head, x_BTD))[0]
+
+
+apart.defvjp(
+    lambda head, x_BTD: (apart(head, x_BTD), None), lambda _, of_head: (jax.lax.optimization_barrier(of_head), None)
+)
 
 
 def weigh(
