@@ -5,10 +5,11 @@ not brought to an end: a trial's id follows from its parameters, so a launcher t
 them, and none stays behind. A study has one launcher at a time.
 """
 
+import contextlib
 import dataclasses
 import math
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from gptjax.config import BadInput
@@ -63,15 +64,17 @@ class Searching:
     def __init__(self, search: Search, base: Base, driver: Driver):
         check(search, base)
         self.search, self.base = search, base
-        self.lock = local.locked(driver.place.here / "search.lock")
-        if self.lock is None:
+        lock = local.locked(driver.place.here / "search.lock")
+        if lock is None:
             raise BadInput(f"another launcher searches in {driver.place.root}; a study has one at a time")
-        self.study = opened(search, base, driver)
+        with contextlib.ExitStack() as held:
+            held.callback(os.close, lock)
+            self.study = held.enter_context(opened(search, base, driver))
+            self.held = held.pop_all()
 
     def close(self) -> None:
-        if self.lock is not None:
-            os.close(self.lock)
-            self.lock = None
+        """Lets go of the study and of its lock."""
+        self.held.close()
 
     def __call__(self, driver: Driver, found: Mapping[str, State]) -> Driver:
         self.tell_ended(driver, found)
@@ -139,13 +142,15 @@ def known(search: Search, base: Base, driver: Driver) -> Driver:
     check(search, base)
     if not search.storage and not (driver.place.here / "search.db").exists():
         return driver
-    asked = [one for one in opened(search, base, driver).trials if one.state.name != "WAITING"]
+    with opened(search, base, driver) as study:
+        asked = [one for one in study.trials if one.state.name != "WAITING"]
     found = {(trial := base.trial(dict(one.params), driver.place.sweep)).id: trial for one in asked}
     return driver._replace(trials=list(found.values()))
 
 
-def opened(search: Search, base: Base, driver: Driver) -> Any:
-    """The study, made or found again in its storage."""
+@contextlib.contextmanager
+def opened(search: Search, base: Base, driver: Driver) -> Iterator[Any]:
+    """The study, made or found again in its storage, whose connections end with it."""
     try:
         import optuna
     except ImportError as error:
@@ -159,18 +164,23 @@ def opened(search: Search, base: Base, driver: Driver) -> Any:
             min_resource=max(1, base.cfg.eval_every), max_resource=base.cfg.n_steps
         ),
     }
-    study = optuna.create_study(
-        study_name=driver.place.sweep,
-        storage=search.storage or f"sqlite:///{driver.place.here}/search.db",
-        pruner=pruners[search.pruner](),
-        direction="minimize",
-        load_if_exists=True,
-    )
-    study.sampler = sampler(search, len(study.trials))
-    if search.sampler == "grid":  # Optuna's own grid ends its study by an error where one asks and tells
-        for point in product(points(search)):
-            study.enqueue_trial(point, skip_if_exists=True)
-    return study
+    storage = optuna.storages.RDBStorage(search.storage or f"sqlite:///{driver.place.here}/search.db")
+    try:
+        study = optuna.create_study(
+            study_name=driver.place.sweep,
+            storage=storage,
+            pruner=pruners[search.pruner](),
+            direction="minimize",
+            load_if_exists=True,
+        )
+        study.sampler = sampler(search, len(study.trials))
+        if search.sampler == "grid":  # Optuna's own grid ends its study by an error where one asks and tells
+            for point in product(points(search)):
+                study.enqueue_trial(point, skip_if_exists=True)
+        yield study
+    finally:
+        storage.remove_session()
+        storage.engine.dispose()
 
 
 def sampler(search: Search, n_chosen: int) -> Any:

@@ -45,10 +45,16 @@ def write(folder: pathlib.Path, given: str, base: str = "{}") -> str:
     return str(file)
 
 
-def study(runs: pathlib.Path):
+def told(runs: pathlib.Path) -> list:
+    """The trials of the study, as another program reads them."""
     import optuna
 
-    return optuna.load_study(study_name="question", storage=f"sqlite:///{runs}/question/search.db")
+    storage = optuna.storages.RDBStorage(f"sqlite:///{runs}/question/search.db")
+    try:
+        return optuna.load_study(study_name="question", storage=storage).trials
+    finally:
+        storage.remove_session()
+        storage.engine.dispose()
 
 
 @needs_optuna
@@ -60,10 +66,10 @@ def test_a_sampler_chooses_and_is_told_every_end(runs, tmp_path, sampler):
     file = write(tmp_path, f"search=Search({space!r}, n_trials=6, sampler={sampler!r}, at_once=3)")
     assert run("plan", file, runs) == 0 and not runs.exists()
     assert run("run", file, runs, "--go") == 0
-    found = study(runs)
-    assert [trial.state.name for trial in found.trials] == ["COMPLETE"] * 6
-    assert {trial.value for trial in found.trials} == {-4.0} and len(states(runs)) == 6
-    assert run("run", file, runs, "--go") == 0 and len(study(runs).trials) == 6
+    found = told(runs)
+    assert [trial.state.name for trial in found] == ["COMPLETE"] * 6
+    assert {trial.value for trial in found} == {-4.0} and len(states(runs)) == 6
+    assert run("run", file, runs, "--go") == 0 and len(told(runs)) == 6
     assert run("status", file, runs, f"--json={tmp_path}/told") == 0
     cells = [trial["cell"] for trial in json.loads((tmp_path / "told").read_text())["trials"]]
     assert all(1e-4 <= cell["optim.peak_lr"] <= 1e-2 and 1 <= cell["model.n_layers"] <= 4 for cell in cells)
@@ -73,7 +79,7 @@ def test_a_sampler_chooses_and_is_told_every_end(runs, tmp_path, sampler):
 def test_a_grid_is_walked_once(runs, tmp_path):
     file = write(tmp_path, f"search=Search({GRID!r}, n_trials=4, sampler='grid', at_once=2)")
     assert run("run", file, runs, "--go") == 0
-    assert {tuple(trial.params.values()) for trial in study(runs).trials} == {
+    assert {tuple(trial.params.values()) for trial in told(runs)} == {
         (0.8, 0.9), (0.8, 0.95), (0.9, 0.9), (0.9, 0.95)
     }  # fmt: skip
 
@@ -88,9 +94,9 @@ def test_a_killed_launcher_leaves_no_trial_running_in_the_study(runs, tmp_path, 
         launch.wait()
         for process in alive(runs):
             kill(process)
-    assert {trial.state.name for trial in study(runs).trials} == {"RUNNING"}
+    assert {trial.state.name for trial in told(runs)} == {"RUNNING"}
     assert run("run", file, runs, "--go") == 0
-    assert [trial.state.name for trial in study(runs).trials] == ["COMPLETE"] * 6
+    assert [trial.state.name for trial in told(runs)] == ["COMPLETE"] * 6
     assert {state.state for state in states(runs).values()} == {"done"}
     assert len(states(runs)) == 6  # the second launcher's sampler does not choose what the first one's chose
 
@@ -100,7 +106,7 @@ def test_a_choice_made_before_is_told_without_another_run(runs, tmp_path):
     """Also where it comes last: nothing is left to run then, and the study must not be left with a running trial."""
     file = write(tmp_path, "search=Search({'optim.b1': [0.8]}, n_trials=5, sampler='random', at_once=2)")
     assert run("run", file, runs, "--go") == 0
-    assert [trial.state.name for trial in study(runs).trials] == ["COMPLETE"] * 5
+    assert [trial.state.name for trial in told(runs)] == ["COMPLETE"] * 5
     assert [state.attempt for state in states(runs).values()] == [1]
 
 
@@ -114,7 +120,7 @@ def test_a_pruned_trial_ends_early_and_is_told_as_pruned(runs, tmp_path, monkeyp
     picky = lambda *args: optuna.pruners.ThresholdPruner(upper=3.5, n_warmup_steps=1)  # 4.0 at step 1
     monkeypatch.setattr(optuna.pruners, "MedianPruner", picky)
     assert run("run", file, runs, "--go") == 0
-    assert [trial.state.name for trial in study(runs).trials] == ["PRUNED"] * 3
+    assert [trial.state.name for trial in told(runs)] == ["PRUNED"] * 3
     assert {(state.state, state.why) for state in states(runs).values()} == {("cancelled", "pruned at step 1")}
     wait_until(lambda: not alive(runs))
     assert not list(runs.glob("question/*/finished"))
