@@ -57,9 +57,10 @@ class Run:
 
     @functools.cached_property
     def config(self) -> dict[str, Any]:
-        """Dotted keys and values; {} where it is not known. Lists are tuples."""
+        """Dotted keys and values, as its last session had them; {} where it is not known. Lists are tuples."""
         given = self.header["config"] if "config" in self.header else {}
         flat = flatten(given) if isinstance(given, Mapping) else {}
+        flat |= changes(self.header)
         return {key: value if type(value) in PLAIN else hashable(value) for key, value in flat.items()}
 
     @property
@@ -236,6 +237,17 @@ class Run:
         at, values = self.rows.columns[metric]
         place = int(np.searchsorted(at, row))
         return float(values[place]) if place < len(at) and at[place] == row else None
+
+
+def changes(header: Mapping[str, Any]) -> dict[str, Any]:
+    """{key: value} of what a run's later sessions changed in its config; what is damaged tells of none."""
+    found = {}
+    sessions = header["sessions"] if "sessions" in header else []
+    for session in sessions if isinstance(sessions, list) else []:
+        changed = session["changed"] if isinstance(session, dict) and "changed" in session else {}
+        pairs = changed.items() if isinstance(changed, dict) else ()
+        found |= {key: pair[1] for key, pair in pairs if isinstance(pair, list) and len(pair) == 2}
+    return found
 
 
 @functools.lru_cache(64)

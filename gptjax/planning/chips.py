@@ -14,10 +14,10 @@ switch; a device sends along one side no more than its share.
 `dcn_bandwidth` is what a device can send to other slices or hosts, in bytes/s.
 
 Sources: Cloud TPU's pages "TPU v3" to "TPU7x (Ironwood)", the last of which has a table of HBM, ICI and DCN of v5p, v6e
-and 7x; Jouppi et al. 2023 (TPU v4: six links of 50 GB/s); NVIDIA's data sheets of V100, T4, A100, L4, H100, H200 and
-HGX B200; the Ada white paper (RTX 4090); Baseten's comparison of A10 and A10G, which has no public data sheet. A GPU's
-`dcn_bandwidth` is its network card's in NVIDIA's own DGX of that GPU (200 Gb/s in DGX A100, 400 Gb/s in DGX H100, H200
-and B200): other clusters differ.
+and 7x; Jouppi et al. 2023 (TPU v4: six links of 50 GB/s); NVIDIA's data sheets of V100, T4, A100, L4, L40S, H100, H200
+and HGX B200; the white papers of GA102 (RTX 3090), Ada (RTX 4090) and RTX Blackwell (RTX 5090); Baseten's comparison of
+A10 and A10G, which has no public data sheet. A GPU's `dcn_bandwidth` is its network card's in NVIDIA's own DGX of that
+GPU (200 Gb/s in DGX A100, 400 Gb/s in DGX H100, H200 and B200): other clusters differ.
 """
 
 from typing import NamedTuple
@@ -56,7 +56,10 @@ CHIPS = {
     "NVIDIA A100 80GB PCIe": Chip(312e12, 80 * GIB, 1935e9),
     "NVIDIA A10G": Chip(70e12, 24 * GIB, 600e9),
     "NVIDIA L4": Chip(121e12, 24 * GIB, 300e9),
+    "NVIDIA L40S": Chip(362e12, 48 * GIB, 864e9),
+    "NVIDIA GeForce RTX 3090": Chip(71e12, 24 * GIB, 936e9),
     "NVIDIA GeForce RTX 4090": Chip(165.2e12, 24 * GIB, 1008e9),
+    "NVIDIA GeForce RTX 5090": Chip(209.5e12, 32 * GIB, 1792e9),
     "NVIDIA H100 80GB HBM3": Chip(989.4e12, 80 * GIB, 3350e9, 900e9 / 2, 0, 400 * GBIT),  # SXM
     "NVIDIA H100 PCIe": Chip(756e12, 80 * GIB, 2000e9),
     "NVIDIA H200": Chip(989.4e12, 141 * GIB, 4800e9, 900e9 / 2, 0, 400 * GBIT),

@@ -41,6 +41,9 @@ FAMILIES = {
     "l4": Family("NVIDIA L4", "cuda", NO_TARGET),
     "t4": Family("Tesla T4", "cuda", NO_TARGET),
     "v100": Family("Tesla V100-SXM2-16GB", "cuda", NO_TARGET),
+    "l40s": Family("NVIDIA L40S", "cuda", NO_TARGET),
+    "rtx3090": Family("NVIDIA GeForce RTX 3090", "cuda", NO_TARGET),
+    "rtx5090": Family("NVIDIA GeForce RTX 5090", "cuda", NO_TARGET),
     "rtx4090": Family("NVIDIA GeForce RTX 4090", "cuda", NO_TARGET),
 }
 SLICES_2D = ((1, 1), (2, 2), (2, 4), (4, 4), (4, 8), (8, 8), (8, 16), (16, 16))  # that Cloud TPU offers

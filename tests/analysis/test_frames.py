@@ -30,6 +30,15 @@ def write(folder: pathlib.Path, *lines: dict, header: dict | None = None, age_s:
     return run
 
 
+@pytest.mark.parametrize("damage", [{}, {"changed": 3}, {"changed": {"n_steps": 7}}, 5])
+def test_the_config_is_that_of_the_last_session(damage, tmp_path):
+    changed = [{"n_steps": [220, 240], "mesh.data": [1, 2]}, {"n_steps": [240, 230]}]
+    sessions = [{"changed": changed[0]}, damage, {"changed": changed[1]}]
+    header = {"config": planted.nested({"n_steps": 220}), "sessions": sessions}
+    found = write(tmp_path / "run", {"step": 0, "train/nll": 5.0}, header=header).config
+    assert (found["n_steps"], found["mesh.data"], found["seed"]) == (230, 2, planted.base()["seed"])
+
+
 def test_a_series_has_each_step_once_in_order_and_the_last_value_wins(tmp_path):
     run = write(
         tmp_path,

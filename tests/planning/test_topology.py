@@ -27,6 +27,7 @@ class Found(NamedTuple):
         ("a100:4x8", "NVIDIA A100-SXM4-80GB", 32, 32, 4),
         ("a100-40gb:1x1", "NVIDIA A100-SXM4-40GB", 1, 1, 1),
         ("rtx4090", "NVIDIA GeForce RTX 4090", 1, 1, 1),
+        ("l40s", "NVIDIA L40S", 1, 1, 1),
         ("H100", "NVIDIA H100 80GB HBM3", 1, 1, 1),
     ],
 )
