@@ -51,8 +51,8 @@ def test_gpus_agree_with_what_they_are_made_of(kind):
 
 
 def test_every_chip_is_held_against_another_source_or_named_here():
-    # JAX has 140e12 for the TPU v3, Google's page 123e12; the B200's clock is not published; the L40S's data sheet stays
-    # 1.2 % below its clock.
+    # JAX has 140e12 for the TPU v3, Google's page 123e12; the B200's clock is not published; the L40S's data sheet
+    # stays 1.2 % below its clock.
     assert set(chips.CHIPS) - set(CORES) - set(MADE_OF) == {"TPU v3", "NVIDIA B200", "NVIDIA L40S"}
 
 
