@@ -97,7 +97,7 @@ def check(asked: Asked) -> None:
         raise BadInput(f"--to={asked.to}: is there already; name a new folder")
     above = pathlib.Path(asked.to or "").absolute().parents
     if not (near := next(folder for folder in above if folder.exists())).is_dir():
-        raise BadInput(f"--to={asked.to}: {near} is no folder; name one that is, or another")
+        raise BadInput(f"--to={asked.to}: {near} is no folder; name another place")
     if asked.json is not None and not pathlib.Path(asked.json).parent.is_dir():
         raise BadInput(f"--json={asked.json}: the folder it would be in is not there")
 

@@ -24,8 +24,9 @@ TILE = 16  # rows of bfloat16
 def spec(name: str, shape: tuple[int, ...], on: Mesh) -> PartitionSpec:
     """The spec, in the names of a config, of a parameter of a whole shape."""
     axes, tiled = rule(name)
-    fits = tiled is not None and mesh.size(on, "tensor") == 1 and whole_tiles(P(*tiled), shape, on)
-    return P(*tiled) if tiled is not None and fits else P(*axes)
+    if tiled is not None and mesh.size(on, "tensor") == 1 and whole_tiles(P(*tiled), shape, on):
+        return P(*tiled)
+    return P(*axes)
 
 
 def rule(name: str) -> tuple[table.Axes, table.Axes | None]:
@@ -69,9 +70,8 @@ def gathered(on: Mesh) -> Callable[[str, Any], Any]:
     """
 
     def unpack(name: str, leaf: Any) -> Any:
-        kept = P(
-            *(None if axis == "data" else axis for axis in in_layer(name, P(*rule(name)[0])))
-        )  # alike in all of a row
+        axes, _ = rule(name)  # but for "data" both of a row are alike
+        kept = P(*(None if axis == "data" else axis for axis in in_layer(name, P(*axes))))
         return jax.lax.with_sharding_constraint(leaf, place(kept, on))
 
     return unpack

@@ -42,7 +42,7 @@ CASES = [
     corpus("with limit=-1", "--limit=-1", "--limit=-1: must be at least 0"),
     corpus("that plants nowhere", "--plant=4", "--plant=4: name a folder for the corpus with canaries, --to=FOLDER"),
     corpus("that writes over something", "--to={tmp}", "is there already; name a new folder"),
-    corpus("that writes below a file", "--to={tmp}/a/new", "/a is no folder; name one that is, or another", {"a": ""}),
+    corpus("that writes below a file", "--to={tmp}/a/new", "/a is no folder; name another place", {"a": ""}),
     corpus("that reports nowhere", "--json=/nowhere/a.json", "the folder it would be in is not there"),
     corpus("in rows too short", "--plant=4 --to={tmp}/new --row=30", "try --row=46"),
     corpus("in a form without a code", "--plant=4 --to={tmp}/new --form={name}", "must hold {name} and, behind it"),
