@@ -102,8 +102,8 @@ def peak_gib() -> float:
     return int(line.split()[1]) / 2**20
 
 
-def serve(ready: dict, run: Callable[[int], float]) -> None:
-    """A contestant's main loop; `run(n)` does n steps and returns their seconds."""
+def serve(ready: dict, run: Callable[[int], float], peak: Callable[[], float] = peak_gib) -> None:
+    """A contestant's main loop; `run(n)` does n steps and returns their seconds, `peak()` the most GiB held so far."""
     print(json.dumps(ready), flush=True)
     for line in sys.stdin:
-        print(json.dumps({"seconds": run(int(line)), "peak_gib": peak_gib()}), flush=True)
+        print(json.dumps({"seconds": run(int(line)), "peak_gib": peak()}), flush=True)

@@ -1,11 +1,12 @@
 """Writing with GPT-2 124M (random weights) beside transformers' `generate`, and beside a plain read of the weights.
 
     python -m benchmarks.generation [--torch=PYTHON] [--rounds=5] [--tokens=128] [--cases=one,eight,prefill]
+        [--device=cpu|cuda]
 
 Greedy, a prompt of 32 tokens, prefill included; `prefill` is a prompt of 1,024 tokens less one, and one token. `of the
 read` is the time in which all cores read the weights once, over the time of a token at batch 1. The contestants take
 turns; a ratio is the median over the rounds of their ratios. `--torch` is a Python with torch and transformers
-(`peers.md`); without it gptjax is timed alone.
+(`peers.md`); without it gptjax is timed alone. The bars, and `of the read`, are a CPU's.
 
     python -m benchmarks.generation --run=DIR
 
@@ -34,6 +35,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--tokens", type=int, default=128)
     parser.add_argument("--cases", default=",".join(CASES))
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--run", metavar="DIR")
     flags = parser.parse_args()
     print_machine()
@@ -41,20 +43,22 @@ def main() -> None:
         print_table(costs(flags.run))
         return
     for case in flags.cases.split(","):
-        print_table(rows(case, flags.torch, flags.rounds, 1 if case == "prefill" else flags.tokens))
+        tokens = 1 if case == "prefill" else flags.tokens
+        print_table(rows(case, flags.torch, flags.rounds, tokens, flags.device))
         print()
     print_machine()
 
 
-def rows(case: str, torch: str | None, rounds: int, tokens: int) -> list[dict[str, object]]:
+def rows(case: str, torch: str | None, rounds: int, tokens: int, device: str) -> list[dict[str, object]]:
     batch, prompt, bar = CASES[case]
     words = [f"batch={batch}", f"prompt={prompt}", f"tokens={tokens}"]
-    contestants = {precision: ours([*words, f"precision={precision}"]) for precision in PRECISIONS}
+    contestants = {precision: ours([*words, f"precision={precision}"], device) for precision in PRECISIONS}
     weights = contestants["float32"].ready["bytes"]
-    contestants["read"] = Contestant([sys.executable, "-m", "benchmarks.contestants.read", f"bytes={weights}"])
+    if device == "cpu":
+        contestants["read"] = Contestant([sys.executable, "-m", "benchmarks.contestants.read", f"bytes={weights}"])
     if torch is not None:
-        script = str(HERE / "contestants" / "generate_transformers.py")
-        contestants["transformers"] = Contestant([torch, script, *words], env={"PYTHONPATH": str(HERE)})
+        command = [torch, str(HERE / "contestants" / "generate_transformers.py"), *words, f"device={device}"]
+        contestants["transformers"] = Contestant(command, env={"PYTHONPATH": str(HERE)})
     seconds = measured(contestants, rounds)
     found = []
     for name, of in contestants.items():
@@ -68,20 +72,22 @@ def rows(case: str, torch: str | None, rounds: int, tokens: int) -> list[dict[st
             "most": max(seconds[name]),
             "tokens/s": batch * tokens / statistics.median(seconds[name]),
             "x the peer": ratio(seconds["transformers"], seconds[name]) if torch is not None else None,
-            "bar": bar if name == "float32" else None,
+            "bar": bar if device == "cpu" and name == "float32" else None,
         }
-        if case == "one":
+        if case == "one" and device == "cpu":
             read = [s * of.ready.get("bytes", weights) / weights * tokens for s in seconds["read"]]
             row |= {"of the read": ratio(read, seconds[name]), "its bar": READ_BAR if name == "float32" else None}
         found.append(row | {"with": of.ready["version"]})
+    for of in contestants.values():
         of.close()
-    contestants["read"].close()
     return found
 
 
-def ours(words: list[str]) -> Contestant:
+def ours(words: list[str], device: str) -> Contestant:
     command = [sys.executable, "-m", "benchmarks.contestants.generate_ours", *words]
-    return Contestant(command, env={"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1", "JAX_PLATFORMS": "cpu"})
+    shares = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}  # of a GPU, which the contestants have in common
+    env = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1", "JAX_PLATFORMS": device, **shares}
+    return Contestant(command, env=env)
 
 
 def measured(contestants: dict[str, Contestant], rounds: int) -> dict[str, list[float]]:

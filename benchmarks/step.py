@@ -1,13 +1,14 @@
 """The training step beside its peers': tokens a second, peak memory, compile time, and the part of the matmul peak.
 
-    python -m benchmarks.step [--shape=small|gpt2] [--nanogpt=DIR --torch=PYTHON] [--nanodo=DIR --nanodo_python=PYTHON]
+    python -m benchmarks.step [--shape=small|gpt2|gpu]
+        [--nanogpt=DIR --torch=PYTHON] [--nanodo=DIR --nanodo_python=PYTHON]
 
 Without peers it times gptjax alone. `peers.md` says how to get them. AdamW, clipping, float32, one batch of random
-tokens; GPT-2's block without biases, as nanoGPT trains it and as nanodo has it.
+tokens; GPT-2's block without biases, as nanoGPT trains it and as nanodo has it. The shape `gpu` is GPT-2 124M in
+bfloat16 on the first GPU, nanoGPT compiled.
 """
 
 import argparse
-import os
 import sys
 
 from benchmarks.contest import HERE, Contestant, Timing, in_turn, print_machine, print_table
@@ -15,6 +16,7 @@ from benchmarks.contest import HERE, Contestant, Timing, in_turn, print_machine,
 SHAPES = {
     "small": dict(layers=6, heads=6, width=384, context=256, vocab=256, batch=16),
     "gpt2": dict(layers=12, heads=12, width=768, context=512, vocab=50_304, batch=4),
+    "gpu": dict(layers=12, heads=12, width=768, context=1024, vocab=50_304, batch=16),
 }
 BARS = {"small": {"nanogpt": 1.1, "nanodo": 1.45}, "gpt2": {"nanogpt": 1.0}}
 
@@ -35,17 +37,30 @@ def overrides(layers: int, heads: int, width: int, context: int, vocab: int, bat
     ]
 
 
-def ours(shape: dict[str, int], extra: list[str]) -> Contestant:
+def ours(name: str, extra: list[str]) -> Contestant:
+    """On a GPU it takes memory as it needs it: the contestants share one."""
+    on_gpu = name == "gpu"
     return Contestant(
-        [sys.executable, "-m", "benchmarks.contestants.ours", *overrides(**shape), *extra],
-        env={"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"},  # as `gptjax` sets it for itself
+        [
+            sys.executable,
+            "-m",
+            "benchmarks.contestants.ours",
+            *overrides(**SHAPES[name]),
+            *(["model.dtype=bfloat16"] if on_gpu else []),
+            *extra,
+        ],
+        env={
+            "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",  # as `gptjax` sets it for itself
+            "JAX_PLATFORMS": "cuda" if on_gpu else "cpu",
+            "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
+        },
     )
 
 
-def peer(name: str, python: str, folder: str, shape: dict[str, int]) -> Contestant:
-    script = str(HERE / "contestants" / f"{name}.py")
+def peer(who: str, python: str, words: list[str], shape: dict[str, int]) -> Contestant:
+    script = str(HERE / "contestants" / f"{who}.py")
     sizes = [f"{key}={value}" for key, value in shape.items()]
-    return Contestant([python, script, folder, *sizes], env={"PYTHONPATH": str(HERE), "JAX_PLATFORMS": "cpu"})
+    return Contestant([python, script, *words, *sizes], env={"PYTHONPATH": str(HERE), "JAX_PLATFORMS": "cpu"})
 
 
 def row(name: str, timing: Timing, shape: dict[str, int], flops: float, peak: float) -> dict[str, object]:
@@ -76,13 +91,14 @@ def main() -> None:
     parser.add_argument("--against", action="append", default=[], metavar="KEY=VALUE,...", help="ours once more, so")
     flags = parser.parse_args()
     shape = SHAPES[flags.shape]
-    contestants = {"gptjax": ours(shape, flags.ours)}
+    device = "cuda" if flags.shape == "gpu" else "cpu"
+    contestants = {"gptjax": ours(flags.shape, flags.ours)}
     for other in flags.against:
-        contestants[f"gptjax {other}"] = ours(shape, flags.ours + other.split(","))
+        contestants[f"gptjax {other}"] = ours(flags.shape, flags.ours + other.split(","))
     if flags.nanogpt:
-        contestants["nanogpt"] = peer("nanogpt", flags.torch, flags.nanogpt, shape)
+        contestants["nanogpt"] = peer("nanogpt", flags.torch, [flags.nanogpt, device], shape)
     if flags.nanodo:
-        contestants["nanodo"] = peer("nanodo", flags.nanodo_python, flags.nanodo, shape)
+        contestants["nanodo"] = peer("nanodo", flags.nanodo_python, [flags.nanodo], shape)
     timings = in_turn(contestants, flags.rounds, flags.steps, flags.warmup)
     flops, peak = (contestants["gptjax"].ready[key] for key in ("flops", "peak_flops"))
     for contestant in contestants.values():
@@ -94,11 +110,10 @@ def main() -> None:
     for name, timing in timings.items():
         if name != "gptjax":
             ratio = timing.median_s / timings["gptjax"].median_s
-            bar = BARS[flags.shape].get(name)
+            bar = BARS.get(flags.shape, {}).get(name)
             print(f"gptjax / {name}: {ratio:.3f} in tokens/s" + (f" (bar {bar})" if bar else ""))
     print_machine()
 
 
 if __name__ == "__main__":
-    os.environ.setdefault("JAX_PLATFORMS", "cpu")
     main()

@@ -5,7 +5,8 @@ import difflib
 
 from gptjax import audit_flags, config, help_text
 from gptjax.config import BadInput
-from gptjax.parser import Parser, Row, Version, add, add_rows
+from gptjax.parser import Parser, Row, add, add_rows
+from gptjax.version import VERSION
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -16,7 +17,7 @@ def make_parser() -> argparse.ArgumentParser:
         epilog=help_text.MORE,
         allow_abbrev=False,
     )
-    parser.add_argument("--version", action=Version, nargs=0, help="print it and end")
+    parser.add_argument("--version", action="version", version=f"gptjax {VERSION}", help="print it and end")
     commands = parser.add_subparsers(dest="name", required=True, metavar="COMMAND")
 
     train = add(commands, "train", "train a model, or go on training it")

@@ -25,16 +25,6 @@ class Parser(argparse.ArgumentParser):
         )
 
 
-class Version(argparse.Action):
-    """argparse's own would want the version beforehand, and looking it up takes a third of every start."""
-
-    def __call__(self, parser, *of_no_use):
-        import importlib.metadata
-
-        print(f"gptjax {importlib.metadata.version('gptjax')}")
-        parser.exit()
-
-
 def one_line(text: str) -> str:
     """The text with all that would end its line, or move a terminal's cursor, spelled out, and with no password."""
     shown = (c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)

@@ -6,7 +6,7 @@
 | blockwise | any | yes | XLA divides it |
 | ring | any | yes | made for it |
 | splash | TPU; interpreted on a CPU | yes | refused |
-| cudnn | GPU, bfloat16, head width a multiple of 8 | refused | refused |
+| cudnn | GPU, bfloat16, head width a multiple of 8 | context even | refused |
 
 All take grouped keys. Only `reference` holds the weights, which dropout changes.
 """
@@ -63,6 +63,6 @@ def refusal(kernel: str, cfg: ModelConfig, platform: str, n_sequence: int, segme
             return f"cannot compute in model.dtype={cfg.dtype!r}; try model.dtype='bfloat16', or 'blockwise'"
         if cfg.d_head % cudnn.WIDTH_UNIT or cfg.d_head > cudnn.WIDEST:
             return f"takes head widths of 8, 16, ... 128, not d_model/n_heads={cfg.d_head}; try 'blockwise'"
-        if segmented:
-            return "cannot see documents: data.mask_documents=true needs 'blockwise', or set it to false"
+        if segmented and cfg.context % 2:
+            return f"sees documents in even contexts alone, not model.context={cfg.context}; try {cfg.context + 1}"
     return ""

@@ -114,7 +114,7 @@ def fused(cfg: Config, kind: str) -> bool:
     """Whether attention is one kernel that keeps no scores: Splash or cuDNN, where `auto` chooses them."""
     if kind.startswith("TPU"):
         return cfg.model.attention in ("auto", "splash")
-    cudnn = kind.startswith("NVIDIA") and cfg.model.dtype == "bfloat16" and not cfg.data.mask_documents
+    cudnn = kind.startswith("NVIDIA") and cfg.model.dtype == "bfloat16"
     return cfg.model.attention == "cudnn" or cfg.model.attention == "auto" and cudnn
 
 

@@ -27,11 +27,12 @@ from fsspec.implementations.local import LocalFileSystem
 from gptjax.config import BadInput, LogConfig, without_password
 from gptjax.runs import echoes
 from gptjax.runs.faults import told_of_storage
+from gptjax.version import VERSION
 
 SEGMENT_SECONDS = 60.0
 SEGMENT_LINES = 1000
 SESSION_KEYS = ("command", "devices", "versions", "git_commit", "first_step", "changed")
-PACKAGES = ("gptjax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
 class RunLog:
@@ -232,7 +233,11 @@ def environment() -> dict:
         "command": without_password(shlex.join(sys.argv)),
         "git_commit": commit,
         "git_dirty": dirty,
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
+        "versions": {
+            "python": platform.python_version(),
+            "gptjax": VERSION,
+            **{name: version(name) for name in PACKAGES},
+        },
     }
 
 

@@ -9,7 +9,6 @@ Folders may be local or gs:// (never run: Orbax documents it, we have no bucket)
 """
 
 import contextlib
-import importlib.metadata
 import json
 import logging
 import math
@@ -31,6 +30,7 @@ from gptjax.runs.log import file_system
 from gptjax.training import integrity
 from gptjax.training.integrity import FORMAT, DamagedCheckpoint
 from gptjax.training.items import WEIGHTS, fields_of, items_of
+from gptjax.version import VERSION
 
 Opened = TypeVar("Opened")
 REMOVED = "removed"  # old checkpoints lie there while their files go
@@ -249,7 +249,7 @@ def save_weights(folder: str, step: int, params: Any, meta: Mapping) -> None:
 
 
 def written_by() -> dict:
-    return {"format": FORMAT, "gptjax": importlib.metadata.version("gptjax")}
+    return {"format": FORMAT, "gptjax": VERSION}
 
 
 def eval_nll_of(metrics: Mapping) -> float:

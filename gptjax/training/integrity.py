@@ -7,7 +7,6 @@ reads. Damage is told from another format, and one name from the next: `problems
 import concurrent.futures
 import errno
 import hashlib
-import importlib.metadata
 import json
 import os
 import stat
@@ -18,6 +17,7 @@ import xxhash
 from gptjax.config import BadInput
 from gptjax.runs.faults import StorageFailed
 from gptjax.runs.log import file_system
+from gptjax.version import VERSION
 
 FORMAT = 3
 MANIFEST = "hashes.json"
@@ -41,8 +41,7 @@ def seal(folder: str, step: int) -> None:
         raise OSError(f"{folder}: {odd[0]} is neither a file nor a folder")
     hashes = hashes_of(folder, names)
     files = {name: {"bytes": size, "hash": hashes[name]} for name, size in names.items()}
-    version = importlib.metadata.version("gptjax")
-    content = encoded({"format": FORMAT, "gptjax": version, "step": step, "files": files})
+    content = encoded({"format": FORMAT, "gptjax": VERSION, "step": step, "files": files})
     if "://" in folder:
         fs.pipe_file(f"{root}/{MANIFEST}", content)
         return
@@ -75,7 +74,7 @@ def read_manifest(folder: str) -> dict:
     if sealed["format"] != FORMAT:
         raise BadInput(
             f"{folder} has format {sealed['format']}, written by gptjax {sealed['gptjax']}; "
-            f"this gptjax ({importlib.metadata.version('gptjax')}) reads format {FORMAT}"
+            f"this gptjax ({VERSION}) reads format {FORMAT}"
         )
     if folder.rstrip("/").rsplit("/", 1)[-1] != str(sealed["step"]):
         raise DamagedCheckpoint(folder, f"it holds step {sealed['step']}")

@@ -5,11 +5,11 @@ import pytest
 from gptjax.config import BadInput
 from gptjax.keys import CHOICES
 from gptjax.model import choice
-from gptjax.model.attention import ATTENTION, Slots, attention
-from tests.model.test_ring import inputs
+from gptjax.model.attention import ATTENTION
 from tests.tiny import make_config, mesh_of
 
 BF16 = "model.dtype=bfloat16"
+ODD = ["model.context=15", "batch_tokens=60"]
 
 
 def chosen(platform, *overrides, n_sequence=1, segmented=False):
@@ -27,7 +27,8 @@ def test_every_kernel_is_a_choice():
         ("blockwise", "cpu", [BF16], {}),
         ("splash", "tpu", [], {"segmented": True}),
         ("cudnn", "gpu", [BF16], {}),
-        ("blockwise", "gpu", [BF16], {"segmented": True}),
+        ("cudnn", "gpu", [BF16], {"segmented": True}),
+        ("blockwise", "gpu", [BF16, *ODD], {"segmented": True}),
         ("blockwise", "gpu", [], {}),
         ("blockwise", "gpu", [BF16, "model.d_model=48"], {}),  # head width 12
         ("ring", "cpu", [], {"n_sequence": 2}),
@@ -52,7 +53,7 @@ def test_the_kernel_of_a_platform(expected, platform, overrides, more):
         ("is for GPUs, and this is a CPU; try 'auto'", "cpu", ["model.attention=cudnn", BF16], {}),
         ("model.dtype='float32'; try model.dtype='bfloat16'", "gpu", ["model.attention=cudnn"], {}),
         ("head widths of 8, 16", "gpu", ["model.attention=cudnn", BF16, "model.d_model=48"], {}),
-        ("data.mask_documents=true needs 'blockwise'", "gpu", ["model.attention=cudnn", BF16], {"segmented": True}),
+        ("even contexts .* try 16", "gpu", ["model.attention=cudnn", BF16, *ODD], {"segmented": True}),
         ("mesh.sequence=2 divides it; try 'ring'", "tpu", ["model.attention=splash"], {"n_sequence": 2}),
         ("mesh.sequence=2 divides it; try 'ring'", "gpu", ["model.attention=cudnn", BF16], {"n_sequence": 2}),
         ("model.dropout=0.1 acts on; try 'reference'", "cpu", ["model.attention=ring", "model.dropout=0.1"], {}),
@@ -73,10 +74,3 @@ def test_the_mesh_decides_and_deciding_twice_changes_nothing():
         once = choice.resolved(make_config(*overrides), mesh_of(*sizes))
         assert once.model.attention == expected
         assert choice.resolved(once, mesh_of(*sizes)) == once
-
-
-def test_cudnn_says_that_it_cannot_see_segments():
-    q, k, v, _ = inputs(4, 2, 2, "bfloat16")
-    segments_BT = q[:, :, 0, 0].astype("int32")
-    with pytest.raises(BadInput, match="data.mask_documents"):
-        attention(q, k, v, Slots(None, segments_BT, segments_BT), "cudnn")

@@ -1,7 +1,6 @@
 """What is restored is what was saved, bit for bit, whatever happened in between; what is kept is what was promised."""
 
 import dataclasses
-import importlib.metadata
 import json
 import logging
 import math
@@ -24,6 +23,7 @@ from gptjax.config import BadInput
 from gptjax.runs.faults import StorageFailed
 from gptjax.training import checkpoint
 from gptjax.training.checkpoint import Checkpoints, DamagedCheckpoint
+from gptjax.version import VERSION
 from tests.training.states import ABSTRACT, ABSTRACT_ONE, State, assert_same_bits, make_one, make_state, saved_at
 
 
@@ -33,7 +33,7 @@ def test_the_whole_state_comes_back_bit_for_bit(tmp_path):
     for step in (3, 7):
         checkpoints.save(step, make_state(step), meta, None)
     checkpoints.wait()
-    written_by = {"format": checkpoint.FORMAT, "gptjax": importlib.metadata.version("gptjax")}
+    written_by = {"format": checkpoint.FORMAT, "gptjax": VERSION}
     for step in (3, 7):
         state, restored_meta = checkpoints.restore(ABSTRACT, step)
         assert isinstance(state, State) and restored_meta == written_by | meta
