@@ -23,6 +23,6 @@ def get_config() -> ConfigDict:
     c.sample_prompt = "def "
     c.sample_tokens = 256
     c.model.update(presets.gpt2("124M"))
-    c.model.update(vocab_size=256, dtype="bfloat16", remat="dots")
+    c.model.update(vocab_size=256, dtype="bfloat16", scan=False)
     c.optim.update(peak_lr=6e-4, warmup_steps=100)
     return c

@@ -20,7 +20,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from gptjax import tree
 from gptjax.config import BadInput, ModelConfig
-from gptjax.model import local, product
+from gptjax.model import cudnn, local, product
 from gptjax.model.attention import Slots
 from gptjax.model.blocks import STD, Block, Norm, Shared, Tap, dropout, rope_angles
 
@@ -40,7 +40,7 @@ POINTS = (  # what edits and captures may name; all but the last are of each lay
 KEPT = {  # what the backward pass of a layer finds saved, besides what cfg.saved and cfg.offloaded name
     "dots": (
         product.NAME,
-    ),  # products with weights, what splash and ring return; other scores and mixing, T x S, are recomputed
+    ),  # products with weights, what splash, ring and cudnn return; other scores and mixing, T x S, are recomputed
     "full": (),
 }
 
@@ -95,7 +95,10 @@ def kept(cfg: ModelConfig) -> Callable:
     """The policy of `jax.checkpoint` for a layer."""
     on_device = [*KEPT[cfg.remat], *cfg.saved]
     if not cfg.offloaded:
-        return jax.checkpoint_policies.save_only_these_names(*on_device)
+        named = jax.checkpoint_policies.save_only_these_names(*on_device)
+        if cfg.remat != "dots":
+            return named
+        return jax.checkpoint_policies.save_from_both_policies(named, cudnn.is_forward)
     return jax.checkpoint_policies.save_and_offload_only_these_names(
         names_which_can_be_saved=on_device,
         names_which_can_be_offloaded=list(cfg.offloaded),
@@ -178,9 +181,7 @@ def forward(
 def unembed(params: dict, x_BTD: Float[Array, "B T D"], cfg: ModelConfig) -> Float[Array, "B T V"]:
     """Float32 logits of the "final" activation: head, soft-cap, and -inf for the rows that pad the vocabulary."""
     w_VD = params["w_tok" if cfg.tied else "w_head"]
-    wide = jnp.promote_types(x_BTD.dtype, jnp.float32)
-    logits_BTV = jnp.einsum("BTD,VD->BTV", x_BTD, w_VD.astype(x_BTD.dtype), preferred_element_type=wide)
-    return finished(logits_BTV, cfg)
+    return finished(product.widened(x_BTD, w_VD.astype(x_BTD.dtype)), cfg)
 
 
 def finished(logits: Float[Array, "*rows V"], cfg: ModelConfig) -> Float[Array, "*rows V"]:

@@ -140,8 +140,23 @@ def in_parts(batch: Batch, n: int) -> Batch:
     return jax.tree.map(lambda x_BT: x_BT.reshape(-1, n, x_BT.shape[1]).swapaxes(0, 1), batch)
 
 
+@jax.custom_vjp
 def log_z(logits_BTV: Float[Array, "B T V"]) -> Float[Array, "B T"]:
+    """log sum exp. Its derivative is of the logits again: JAX's own keeps their exponentials, as large as they are."""
     return jax.nn.logsumexp(wide(logits_BTV), axis=-1)
+
+
+def kept(logits_BTV: Array) -> tuple[Array, tuple[Array, Array]]:
+    log_z_BT = log_z(logits_BTV)
+    return log_z_BT, (logits_BTV, log_z_BT)
+
+
+def softmax(saved: tuple[Array, Array], d_BT: Array) -> tuple[Array]:
+    logits_BTV, log_z_BT = saved
+    return ((d_BT[:, :, None] * jnp.exp(wide(logits_BTV) - log_z_BT[:, :, None])).astype(logits_BTV.dtype),)
+
+
+log_z.defvjp(kept, softmax)
 
 
 def wide(x: Array) -> Array:

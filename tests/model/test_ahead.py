@@ -69,9 +69,12 @@ def test_a_tpu_step_passes_keys_round_the_ring(tpus):
     assert "collective-permute" in hlo
 
 
-@pytest.mark.parametrize("overrides", [[], ["mesh.tensor=2", "model.n_kv_heads=2"]])
-def test_a_gpu_step_holds_cudnns_kernel(gpus, overrides):
-    kernel, hlo = chosen_and_compiled(gpus, "data.mask_documents=false", *overrides)
+@pytest.mark.parametrize("documents", [False, True])
+@pytest.mark.parametrize("overrides", [[], ["mesh.tensor=2", "model.n_kv_heads=2"], ["model.remat=dots"]])
+def test_a_gpu_step_holds_cudnns_kernel(gpus, overrides, documents):
+    kernel, hlo = chosen_and_compiled(gpus, f"data.mask_documents={documents}", *overrides)
     assert kernel == "cudnn"
-    assert "__cudnn$fmhaSoftmax" in hlo and "__cudnn$fmhaSoftmaxBackward" in hlo
+    called = re.findall(r'custom_call_target="__cudnn\$(fmha\w+)"', hlo)
+    name = "fmhaScaleBiasSoftmax" if documents else "fmhaSoftmax"
+    assert called.count(name) == 1 and name + "Backward" in called  # one layer in a loop, and none computed anew
     assert jax.default_backend() == "cpu"  # what is here has no say
