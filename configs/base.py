@@ -52,7 +52,7 @@ def get_config() -> ConfigDict:
     c.model.mup_base_width = 0  # muP: rates and initial weights of a model so wide carry over to d_model; 0 = off
     c.model.dtype = "float32"  # of activations: float32 | bfloat16; parameters, softmax, norms and loss are float32
     c.model.attention = "auto"  # kernel: auto (by device, mesh, dtype) | reference | blockwise | splash | cudnn | ring
-    c.model.scan = True  # one compiled block in a loop; False = written out: slower to compile, on a CPU faster to run
+    c.model.scan = True  # one compiled block in a loop; False = written out: slower to compile, faster on CPU and GPU
     c.model.remat = "none"  # recomputed in the backward pass: none | dots (all but matmuls) | full
     c.model.saved = ()  # but for these: residual_in, mixed_heads, attn_out, mlp_hidden, mlp_out
     c.model.offloaded = ()  # and these, which wait in the host's memory

@@ -24,7 +24,7 @@ def get_config() -> ConfigDict:
     c.sample_every = 200
     c.stop_patience = 4
     c.model.update(presets.gpt2("124M"))
-    c.model.update(dtype="bfloat16", remat="dots")
+    c.model.update(dtype="bfloat16", remat="dots", scan=False)
     c.loss.n_chunks = 8
     c.tokenizer.update(name="gpt2", path="runs/gpt2/tokenizer")
     c.data.corpora = ("text:notes",)

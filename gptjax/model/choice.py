@@ -6,7 +6,7 @@
 | blockwise | any | yes | XLA divides it |
 | ring | any | yes | made for it |
 | splash | TPU; interpreted on a CPU | yes | refused |
-| cudnn | GPU, bfloat16, head width a multiple of 8 | context even | refused |
+| cudnn | NVIDIA GPU from Ampere on, bfloat16, head width a multiple of 8 | context even | refused |
 
 All take grouped keys. Only `reference` holds the weights, which dropout changes.
 """
@@ -27,13 +27,15 @@ def resolved(cfg: Config, on: Mesh) -> Config:
 
     Raises BadInput where the kernel asked for cannot do it.
     """
-    kernel = choose(cfg.model, on.devices.flat[0].platform, mesh.size(on, "sequence"), cfg.data.mask_documents)
+    device = on.devices.flat[0]
+    fused = device.platform == "gpu" and cudnn.runs_on(device.compute_capability)
+    kernel = choose(cfg.model, device.platform, mesh.size(on, "sequence"), cfg.data.mask_documents, fused)
     return dataclasses.replace(cfg, model=dataclasses.replace(cfg.model, attention=kernel))
 
 
-def choose(cfg: ModelConfig, platform: str, n_sequence: int, segmented: bool) -> str:
-    """The kernel for one platform ("cpu", "gpu", "tpu"), `n_sequence` devices along `sequence`, and documents kept
-    apart or not. Raises BadInput."""
+def choose(cfg: ModelConfig, platform: str, n_sequence: int, segmented: bool, fused: bool) -> str:
+    """The kernel for one platform ("cpu", "gpu", "tpu"), `n_sequence` devices along `sequence`, documents kept apart or
+    not, and a GPU that cuDNN attends on or not. Raises BadInput."""
     if cfg.context % n_sequence:
         near = max(n for n in range(1, n_sequence + 1) if cfg.context % n == 0)
         raise BadInput(f"mesh.sequence={n_sequence} does not divide model.context={cfg.context}; try {near}")
@@ -41,14 +43,14 @@ def choose(cfg: ModelConfig, platform: str, n_sequence: int, segmented: bool) ->
         wanted = "ring" if n_sequence > 1 else AUTO.get(platform, "blockwise")
         if cfg.dropout:
             return "reference"
-        return "blockwise" if refusal(wanted, cfg, platform, n_sequence, segmented) else wanted
+        return "blockwise" if refusal(wanted, cfg, platform, n_sequence, segmented, fused) else wanted
     kernel = cfg.attention.removesuffix("_interpreted")
-    if why := refusal(kernel, cfg, platform, n_sequence, segmented):
+    if why := refusal(kernel, cfg, platform, n_sequence, segmented, fused):
         raise BadInput(f"model.attention={kernel!r} {why}")
     return "splash_interpreted" if kernel == "splash" and platform == "cpu" else kernel
 
 
-def refusal(kernel: str, cfg: ModelConfig, platform: str, n_sequence: int, segmented: bool) -> str:
+def refusal(kernel: str, cfg: ModelConfig, platform: str, n_sequence: int, segmented: bool, fused: bool) -> str:
     """Why a kernel cannot attend here, and what could; "" where it can."""
     if kernel != "reference" and cfg.dropout:
         return f"never holds the weights that model.dropout={cfg.dropout} acts on; try 'reference', or model.dropout=0"
@@ -59,6 +61,8 @@ def refusal(kernel: str, cfg: ModelConfig, platform: str, n_sequence: int, segme
     if kernel == "cudnn":
         if platform != "gpu":
             return f"is for GPUs, and this is a {platform.upper()}; try 'auto'"
+        if not fused:
+            return f"needs an NVIDIA GPU of compute capability {cudnn.OLDEST} or newer; try 'auto'"
         if cfg.dtype != "bfloat16":
             return f"cannot compute in model.dtype={cfg.dtype!r}; try model.dtype='bfloat16', or 'blockwise'"
         if cfg.d_head % cudnn.WIDTH_UNIT or cfg.d_head > cudnn.WIDEST:

@@ -4,12 +4,14 @@ It takes bfloat16 and head widths that are multiples of 8. Segments are written 
 skips no block for them: a fifth of the time that tiles of plain XLA take on an H100.
 """
 
+import re
 from typing import Any
 
 import jax
 from jaxtyping import Array, Float, Int
 
 WIDTH_UNIT, WIDEST = 8, 128  # of a head; Hopper and newer could go to 256
+OLDEST = 8.0  # compute capability: Ampere
 FORWARD = "dot_product_attention_fwd_wrapper"  # JAX's name of what its derivative needs the results of
 
 
@@ -22,6 +24,11 @@ def causal_attention(
     """Each query's mix of the values at its own and earlier positions, within its segment (None: all are of one)."""
     mask_B1TT = None if segments_BT is None else (segments_BT[:, :, None] == segments_BT[:, None, :])[:, None]
     return jax.nn.dot_product_attention(q_BTNH, k_BTKH, v_BTKH, mask=mask_B1TT, is_causal=True, implementation="cudnn")
+
+
+def runs_on(compute_capability: str) -> bool:
+    """Whether this kernel runs on a GPU that JAX describes so: "9.0" (NVIDIA's), "gfx942" (AMD's)."""
+    return bool(re.fullmatch(r"\d+\.\d+", compute_capability)) and float(compute_capability) >= OLDEST
 
 
 def is_forward(primitive: Any, *_: Any, **__: Any) -> bool:

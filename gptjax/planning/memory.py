@@ -95,7 +95,7 @@ def estimate(cfg: Config, ways: Ways, kind: str = "") -> Memory:
         narrow=w * own if narrowed and w < F32 else 0,
         summed=F32 * learned if cfg.accumulate > 1 else 0,
         gradients=(w if sharded else F32) * (learned - last) if cfg.accumulate == 1 else 0,
-        logits=(1 if on_tpu else 2) * F32 * n_tokens / cfg.loss.n_chunks * m.padded_vocab / ways.tensor,
+        logits=(F32 if on_tpu else F32 + w) * n_tokens / cfg.loss.n_chunks * m.padded_vocab / ways.tensor,
         head=w * heads + of_head * (1 + (cfg.loss.n_chunks > 1)),
         relaid=2 * (w * heads + of_head) if relaid else 0,
         gathered=w * in_flight(m, ways) if sharded else 0,

@@ -4,7 +4,7 @@ import pytest
 
 from gptjax.config import BadInput
 from gptjax.keys import CHOICES
-from gptjax.model import choice
+from gptjax.model import choice, cudnn
 from gptjax.model.attention import ATTENTION
 from tests.tiny import make_config, mesh_of
 
@@ -12,8 +12,8 @@ BF16 = "model.dtype=bfloat16"
 ODD = ["model.context=15", "batch_tokens=60"]
 
 
-def chosen(platform, *overrides, n_sequence=1, segmented=False):
-    return choice.choose(make_config(*overrides).model, platform, n_sequence, segmented)
+def chosen(platform, *overrides, n_sequence=1, segmented=False, fused=True):
+    return choice.choose(make_config(*overrides).model, platform, n_sequence, segmented, fused)
 
 
 def test_every_kernel_is_a_choice():
@@ -30,6 +30,7 @@ def test_every_kernel_is_a_choice():
         ("cudnn", "gpu", [BF16], {"segmented": True}),
         ("blockwise", "gpu", [BF16, *ODD], {"segmented": True}),
         ("blockwise", "gpu", [], {}),
+        ("blockwise", "gpu", [BF16], {"fused": False}),
         ("blockwise", "gpu", [BF16, "model.d_model=48"], {}),  # head width 12
         ("ring", "cpu", [], {"n_sequence": 2}),
         ("ring", "tpu", [], {"n_sequence": 2, "segmented": True}),
@@ -52,6 +53,7 @@ def test_the_kernel_of_a_platform(expected, platform, overrides, more):
         ("is for TPUs, and this is a GPU; try 'auto'", "gpu", ["model.attention=splash"], {}),
         ("is for GPUs, and this is a CPU; try 'auto'", "cpu", ["model.attention=cudnn", BF16], {}),
         ("model.dtype='float32'; try model.dtype='bfloat16'", "gpu", ["model.attention=cudnn"], {}),
+        ("compute capability 8.0 or newer; try", "gpu", ["model.attention=cudnn", BF16], {"fused": False}),
         ("head widths of 8, 16", "gpu", ["model.attention=cudnn", BF16, "model.d_model=48"], {}),
         ("even contexts .* try 16", "gpu", ["model.attention=cudnn", BF16, *ODD], {"segmented": True}),
         ("mesh.sequence=2 divides it; try 'ring'", "tpu", ["model.attention=splash"], {"n_sequence": 2}),
@@ -74,3 +76,10 @@ def test_the_mesh_decides_and_deciding_twice_changes_nothing():
         once = choice.resolved(make_config(*overrides), mesh_of(*sizes))
         assert once.model.attention == expected
         assert choice.resolved(once, mesh_of(*sizes)) == once
+
+
+@pytest.mark.parametrize(
+    ("capability", "expected"), [("7.5", False), ("8.0", True), ("9.0", True), ("10.0", True), ("gfx942", False)]
+)
+def test_cudnn_attends_on_nvidias_gpus_from_ampere_on(capability, expected):
+    assert cudnn.runs_on(capability) == expected
