@@ -1,7 +1,7 @@
 """Puts the notebooks into the form in which they are committed: python -m notebooks.tidy
 
 Without outputs, so that a difference between two versions is one of text and code, and nobody reads figures that the
-code no longer gives. The badge, the links and the first cell name the repository and the version of pyproject.toml.
+code no longer gives. The badge, the links and the first cell name the repository of pyproject.toml and the version.
 """
 
 import functools
@@ -10,6 +10,8 @@ import pathlib
 import re
 import tomllib
 from typing import Any
+
+from gptjax.version import VERSION
 
 FOLDER = pathlib.Path(__file__).parent
 METADATA = {
@@ -33,8 +35,8 @@ def repository() -> str:
 
 
 def tag() -> str:
-    """Of the release that pyproject.toml describes: v0.1.0, also while that is still 0.1.0.dev0."""
-    return "v" + project()["version"].partition(".dev")[0]
+    """Of the release that this code is: v0.1.0, also while that is still 0.1.0.dev0."""
+    return "v" + VERSION.partition(".dev")[0]
 
 
 def badge(file: pathlib.Path) -> str:

@@ -12,6 +12,8 @@ import zipfile
 
 import pytest
 
+from gptjax.version import VERSION
+
 ROOT = pathlib.Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 OURS_ALONE = (".ci/run", ".gitignore")  # tracked, but of no use outside the repository
@@ -30,9 +32,9 @@ def tracked() -> set[str]:
 
 
 def test_the_version_is_one():
-    version = PROJECT["version"]
-    assert f"\nversion: {version}\n" in (ROOT / "CITATION.cff").read_text()
-    assert (ROOT / "CHANGELOG.md").read_text().startswith(f"# Changelog\n\n## {version}")
+    assert PROJECT["dynamic"] == ["version"]  # of gptjax/version.py
+    assert f"\nversion: {VERSION}\n" in (ROOT / "CITATION.cff").read_text()
+    assert (ROOT / "CHANGELOG.md").read_text().startswith(f"# Changelog\n\n## {VERSION}")
 
 
 def test_the_licence_is_whole():

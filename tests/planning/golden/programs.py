@@ -27,7 +27,7 @@ TWELVE = [  # config, topology, changes
     ("configs/gpt2_124m.py", "v5e:2x2", [*FOUR, "model.remat=dots"]),
     ("configs/gpt2_124m.py", "v5e:2x2", [*FOUR, *MODERN, *LONG, "model.remat=full"]),
     ("configs/gpt2_124m.py", "v5e:4x4", ["model.remat=full"]),
-    ("configs/smoke_gpu.py", "v5e:1x1", []),
+    ("configs/smoke_gpu.py", "v5e:1x1", ["model.scan=True", "model.remat=dots"]),
 ]
 SHIPPED = [  # configs on the chips of their docstrings
     ("configs/gpt2_1b5.py", "v5e:16x16", []),
