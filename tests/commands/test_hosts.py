@@ -138,6 +138,7 @@ def test_one_process_goes_on_from_the_checkpoint_of_two(two, one, command, tmp_p
     assert_equal_runs(tmp_path / "run", one)
 
 
+@pytest.mark.prove
 def test_a_signal_to_one_process_stops_both_at_one_step_and_resume_is_exact(two, command, tmp_path):
     run = tmp_path / "run"
     with processes(2, command(run, **MESH), 4) as children:

@@ -46,6 +46,7 @@ def test_a_stuck_step_is_dumped_and_ended(kind, tmp_path):
     assert (tmp_path / "stuck-3.txt").read_text() == error
 
 
+@pytest.mark.prove
 def test_a_stuck_save_is_ended_later(tmp_path):
     child = begun(tmp_path, "clock('save'); time.sleep(3); clock('data'); stand_still(60)")
     assert "stuck in data" in child.communicate(timeout=60)[1] and child.returncode == 1
