@@ -3,6 +3,7 @@
 import os
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -35,6 +36,18 @@ def test_the_version_is_one():
     assert PROJECT["dynamic"] == ["version"]  # of gptjax/version.py
     assert f"\nversion: {VERSION}\n" in (ROOT / "CITATION.cff").read_text()
     assert (ROOT / "CHANGELOG.md").read_text().startswith(f"# Changelog\n\n## {VERSION}")
+
+
+def test_a_copied_folder_is_a_command(tmp_path):
+    """Without metadata of an installed package, as on a machine without a network."""
+    shutil.copytree(ROOT / "gptjax", tmp_path / "gptjax", ignore=shutil.ignore_patterns("__pycache__"))
+    program = (
+        "import importlib.metadata, runpy, sys; importlib.metadata.version = None; sys.argv = ['gptjax', '--version']"
+    )
+    words = ["-c", f"{program}; runpy.run_module('gptjax', run_name='__main__')"]
+    env = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    done = subprocess.run([sys.executable, *words], cwd=tmp_path, env=env, capture_output=True, text=True, check=True)
+    assert done.stdout == f"gptjax {VERSION}\n"
 
 
 def test_the_licence_is_whole():
