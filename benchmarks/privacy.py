@@ -6,21 +6,11 @@ GPT-2's block without biases, float32, one batch of random tokens; each in a pro
 """
 
 import argparse
-import os
-import sys
 
-from benchmarks.contest import Contestant, in_turn, print_machine, print_table
-from benchmarks.step import SHAPES, overrides
+from benchmarks.contest import in_turn, print_machine, print_table
+from benchmarks.step import SHAPES, ours
 
-SMOKE = dict(layers=4, heads=4, width=128, context=256, vocab=256, batch=8)
 BAR = 2.5  # of the plain step's time
-
-
-def contestant(shape: dict[str, int], *extra: str) -> Contestant:
-    return Contestant(
-        [sys.executable, "-m", "benchmarks.contestants.ours", *overrides(**shape), *extra],
-        env={"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"},  # as `gptjax` sets it for itself
-    )
 
 
 def main() -> None:
@@ -29,7 +19,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--steps", type=int, default=2)
     flags = parser.parse_args()
-    shape = SMOKE if flags.shape == "smoke" else SHAPES["small"]
+    shape = SHAPES[flags.shape]
     private = ["privacy.clip_norm=1", "privacy.noise_multiplier=1", f"privacy.max_batch={shape['batch']}"]
     one_by_one = f"accumulate={shape['batch']}"
     kinds = {
@@ -39,7 +29,7 @@ def main() -> None:
         "vmap": [*private, "privacy.method=vmap"],
         "vmap, a row at a time": [*private, "privacy.method=vmap", one_by_one],
     }
-    contestants = {name: contestant(shape, *keys) for name, keys in kinds.items()}
+    contestants = {name: ours(flags.shape, keys) for name, keys in kinds.items()}
     timings = in_turn(contestants, flags.rounds, flags.steps)
     for one in contestants.values():
         one.close()
@@ -62,5 +52,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    os.environ.setdefault("JAX_PLATFORMS", "cpu")
     main()

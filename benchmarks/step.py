@@ -14,6 +14,7 @@ import sys
 from benchmarks.contest import HERE, Contestant, Timing, in_turn, print_machine, print_table
 
 SHAPES = {
+    "smoke": dict(layers=4, heads=4, width=128, context=256, vocab=256, batch=8),
     "small": dict(layers=6, heads=6, width=384, context=256, vocab=256, batch=16),
     "gpt2": dict(layers=12, heads=12, width=768, context=512, vocab=50_304, batch=4),
     "gpu": dict(layers=12, heads=12, width=768, context=1024, vocab=50_304, batch=16),

@@ -2,7 +2,7 @@
 
 The gradient of a weight sums over batch and position. XLA's CPU backend transposes a whole operand in memory before a
 product that sums over two axes, which doubles the time of a training step; over one merged axis it multiplies in place.
-Elsewhere merging would tear apart positions that a mesh divides, so only the CPU merges (GPU and TPU: never run).
+Elsewhere merging would tear apart positions that a mesh divides, so only the CPU merges (TPU: never run).
 """
 
 import functools
