@@ -14,7 +14,7 @@
 #include <thread>
 #include <vector>
 
-#ifdef __AVX512F__
+#ifdef __AVX2__
 #include <immintrin.h>
 #endif
 
@@ -24,32 +24,47 @@ namespace ffi = xla::ffi;
 
 namespace {
 
-constexpr int64_t kLanes = 16;
+constexpr int64_t kLanes = 16;    // partial sums of a sum, on every CPU
 constexpr int64_t kOutputs = 64;  // of a product, which a thread computes at a time
 constexpr int64_t kAhead = 4;     // outputs, whose weights are fetched meanwhile
 constexpr int64_t kRows = 64;     // whose activations stay in the cache of a core
 
-using Floats = float __attribute__((vector_size(64), aligned(4)));
-using Ints = int32_t __attribute__((vector_size(64)));
-using Words = uint32_t __attribute__((vector_size(64)));
-using Bytes = int8_t __attribute__((vector_size(16), aligned(1)));
-using Halves = uint16_t __attribute__((vector_size(32), aligned(2)));
+#if defined(__AVX512F__)
+constexpr int kParts = 1, kMostIn = 8;  // registers that hold the lanes, and rows whose sums all registers hold
+#elif defined(__AVX2__)
+constexpr int kParts = 2, kMostIn = 2;
+#else
+constexpr int kParts = 4, kMostIn = 2;
+#endif
+constexpr int kWidth = kLanes / kParts;
+
+// A wider vector than a register would be held in memory.
+using Floats = float __attribute__((vector_size(4 * kWidth), aligned(4)));
+using Ints = int32_t __attribute__((vector_size(4 * kWidth)));
+using Words = uint32_t __attribute__((vector_size(4 * kWidth)));
+using Bytes = int8_t __attribute__((vector_size(kWidth), aligned(1)));
+using Halves = uint16_t __attribute__((vector_size(2 * kWidth), aligned(2)));
 
 struct Bfloat16 {
   uint16_t bits;
 };
 
+// GCC 12 converts generic vectors one number at a time, so that x86 has its own words for it.
 inline Floats load(const float* w) { return *reinterpret_cast<const Floats*>(w); }
 inline Floats load(const int8_t* w) {
-#ifdef __AVX512F__  // GCC 12 converts the generic vector one number at a time
+#if defined(__AVX512F__)
   return (Floats)_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(w))));
+#elif defined(__AVX2__)
+  return (Floats)_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(w))));
 #else
   return __builtin_convertvector(__builtin_convertvector(*reinterpret_cast<const Bytes*>(w), Ints), Floats);
 #endif
 }
 inline Floats load(const Bfloat16* w) {
-#ifdef __AVX512F__
+#if defined(__AVX512F__)
   return (Floats)_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(w))), 16);
+#elif defined(__AVX2__)
+  return (Floats)_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(w))), 16);
 #else
   return (Floats)(__builtin_convertvector(*reinterpret_cast<const Halves*>(w), Words) << 16);
 #endif
@@ -63,11 +78,12 @@ inline float one(const Bfloat16* w) {
   return value;
 }
 
-inline float sum(Floats v) {
-  auto eight = __builtin_shufflevector(v, v, 0, 1, 2, 3, 4, 5, 6, 7) +
-               __builtin_shufflevector(v, v, 8, 9, 10, 11, 12, 13, 14, 15);
-  auto four = __builtin_shufflevector(eight, eight, 0, 1, 2, 3) + __builtin_shufflevector(eight, eight, 4, 5, 6, 7);
-  return (four[0] + four[2]) + (four[1] + four[3]);
+inline float sum(const Floats (&parts)[kParts]) {
+  float lanes[kLanes];
+  std::memcpy(lanes, parts, sizeof lanes);
+  for (int half = kLanes / 2; half; half /= 2)
+    for (int i = 0; i < half; ++i) lanes[i] += lanes[i + half];
+  return lanes[0];
 }
 
 // Runs f(0) ... f(n - 1) on this thread and those of the pool that come in time.
@@ -91,17 +107,17 @@ void share(ffi::ThreadPool& pool, int64_t n, F f) {
 // sums[o][r] = w[o] . x[r] of kOut outputs and kIn rows.
 template <int kOut, int kIn, class W>
 void tile(const W* w, int64_t width, const float* const* x, float* const* y, int64_t at, const float* scale) {
-  Floats sums[kOut][kIn] = {};
+  Floats sums[kOut][kIn][kParts] = {};
   int64_t i = 0;
   for (; i + kLanes <= width; i += kLanes) {
-    Floats of_w[kOut];
-    for (int o = 0; o < kOut; ++o) {
-      of_w[o] = load(w + o * width + i);
-      __builtin_prefetch(w + (o + kAhead) * width + i);
-    }
-    for (int r = 0; r < kIn; ++r) {
-      Floats of_x = load(x[r] + i);
-      for (int o = 0; o < kOut; ++o) sums[o][r] += of_w[o] * of_x;
+    for (int o = 0; o < kOut; ++o) __builtin_prefetch(w + (o + kAhead) * width + i);
+    for (int p = 0; p < kParts; ++p) {
+      Floats of_w[kOut];
+      for (int o = 0; o < kOut; ++o) of_w[o] = load(w + o * width + i + p * kWidth);
+      for (int r = 0; r < kIn; ++r) {
+        Floats of_x = load(x[r] + i + p * kWidth);
+        for (int o = 0; o < kOut; ++o) sums[o][r][p] += of_w[o] * of_x;
+      }
     }
   }
   for (int o = 0; o < kOut; ++o)
@@ -115,7 +131,7 @@ void tile(const W* w, int64_t width, const float* const* x, float* const* y, int
 template <int kIn, class W>
 void outputs(const W* w, int64_t width, const float* const* x, float* const* y, int64_t from, int64_t to,
              const float* scale) {
-  constexpr int kOut = kIn == 1 ? 1 : 4;  // one row reads fastest in one stream
+  constexpr int kOut = kIn == 1 ? 1 : kMostIn == 8 ? 4 : 2;  // one row reads fastest in one stream
   int64_t o = from;
   for (; o + kOut <= to; o += kOut) tile<kOut, kIn>(w + o * width, width, x, y, o, scale);
   for (; o < to; ++o) tile<1, kIn>(w + o * width, width, x, y, o, scale);
@@ -144,8 +160,10 @@ void product(ffi::ThreadPool& pool, const float* x, const W* w, const float* sca
       for (int64_t o = part * kOutputs; o < end; o += 4) {  // rows of w that stay in the nearest cache
         const int64_t stop = std::min(end, o + 4);
         int64_t r = first;
-        for (; r + 8 <= last; r += 8) outputs<8>(w, width, xs + r, ys + r, o, stop, scale);
-        for (; r + 4 <= last; r += 4) outputs<4>(w, width, xs + r, ys + r, o, stop, scale);
+        if constexpr (kMostIn >= 8) {
+          for (; r + 8 <= last; r += 8) outputs<8>(w, width, xs + r, ys + r, o, stop, scale);
+          for (; r + 4 <= last; r += 4) outputs<4>(w, width, xs + r, ys + r, o, stop, scale);
+        }
         for (; r + 2 <= last; r += 2) outputs<2>(w, width, xs + r, ys + r, o, stop, scale);
         for (; r < last; ++r) outputs<1>(w, width, xs + r, ys + r, o, stop, scale);
       }
@@ -178,9 +196,10 @@ ffi::Error Product(ffi::ThreadPool pool, ffi::Buffer<ffi::F32> x_RI, ffi::AnyBuf
 }
 
 inline float dot(const float* a, const float* b, int64_t width) {
-  Floats sums = {};
+  Floats sums[kParts] = {};
   int64_t i = 0;
-  for (; i + kLanes <= width; i += kLanes) sums += load(a + i) * load(b + i);
+  for (; i + kLanes <= width; i += kLanes)
+    for (int p = 0; p < kParts; ++p) sums[p] += load(a + i + p * kWidth) * load(b + i + p * kWidth);
   float total = sum(sums);
   for (; i < width; ++i) total += a[i] * b[i];
   return total;
