@@ -30,11 +30,11 @@ constexpr int64_t kAhead = 4;     // outputs, whose weights are fetched meanwhil
 constexpr int64_t kRows = 64;     // whose activations stay in the cache of a core
 
 #if defined(__AVX512F__)
-constexpr int kParts = 1, kMostIn = 8;  // registers that hold the lanes, and rows whose sums all registers hold
+constexpr int kParts = 1, kSums = 32;  // registers of a sum, and sums that all registers hold
 #elif defined(__AVX2__)
-constexpr int kParts = 2, kMostIn = 2;
+constexpr int kParts = 2, kSums = 4;
 #else
-constexpr int kParts = 4, kMostIn = 2;
+constexpr int kParts = 4, kSums = 2;
 #endif
 constexpr int kWidth = kLanes / kParts;
 
@@ -131,7 +131,7 @@ void tile(const W* w, int64_t width, const float* const* x, float* const* y, int
 template <int kIn, class W>
 void outputs(const W* w, int64_t width, const float* const* x, float* const* y, int64_t from, int64_t to,
              const float* scale) {
-  constexpr int kOut = kIn == 1 ? 1 : kMostIn == 8 ? 4 : 2;  // one row reads fastest in one stream
+  constexpr int kOut = kIn == 1 ? 1 : std::min(4, kSums / kIn);  // one row reads fastest in one stream
   int64_t o = from;
   for (; o + kOut <= to; o += kOut) tile<kOut, kIn>(w + o * width, width, x, y, o, scale);
   for (; o < to; ++o) tile<1, kIn>(w + o * width, width, x, y, o, scale);
@@ -160,10 +160,10 @@ void product(ffi::ThreadPool& pool, const float* x, const W* w, const float* sca
       for (int64_t o = part * kOutputs; o < end; o += 4) {  // rows of w that stay in the nearest cache
         const int64_t stop = std::min(end, o + 4);
         int64_t r = first;
-        if constexpr (kMostIn >= 8) {
+        if constexpr (kSums >= 8)
           for (; r + 8 <= last; r += 8) outputs<8>(w, width, xs + r, ys + r, o, stop, scale);
+        if constexpr (kSums >= 4)
           for (; r + 4 <= last; r += 4) outputs<4>(w, width, xs + r, ys + r, o, stop, scale);
-        }
         for (; r + 2 <= last; r += 2) outputs<2>(w, width, xs + r, ys + r, o, stop, scale);
         for (; r < last; ++r) outputs<1>(w, width, xs + r, ys + r, o, stop, scale);
       }
