@@ -4,8 +4,9 @@
         --config.data.corpora='text:openwebtext/*.parquet' --config.tokenizer.path=gpt2
 
 `tokenizer.path` is a folder with GPT-2's vocab.json and merges.txt (or tokenizer.json). FineWeb works the same way.
-Hardware: 8 GPUs of 40 GB or a TPU v4-8 upwards; on GPUs `--config.model.scan=False` is a third faster (one H100). Wall
-time, final loss: never run (nanoGPT reports about 2.85 nats on OpenWebText after 600,000 steps of this recipe).
+Hardware: 8 GPUs of 40 GB or a TPU v4-8 upwards; `--config.model.scan=False` was a third faster on one H100, with FSDP
+never run. Wall time, final loss: never run (nanoGPT reports about 2.85 nats on OpenWebText after 600,000 steps of this
+recipe).
 """
 
 from ml_collections import ConfigDict

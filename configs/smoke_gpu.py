@@ -2,7 +2,7 @@
 
     gptjax train --config=configs/smoke_gpu.py --workdir=runs/smoke_gpu
 
-Hardware: one GPU with 16 GB. On one H100: 2 min, 7.0 GB, 0.920 nats a byte.
+Hardware: one GPU with 16 GB. Wall time on one H100: 2 min (7.0 GB). Final loss: 0.920 nats a byte.
 """
 
 from ml_collections import ConfigDict

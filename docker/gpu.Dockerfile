@@ -15,7 +15,8 @@ ENV PYTHONUNBUFFERED=1
 
 # The packages come first, from what names them alone: another line of code does not install them again.
 COPY pyproject.toml setup.py README.md LICENSE ./
-RUN mkdir gptjax configs && touch gptjax/__init__.py && pip install --no-cache-dir --editable '.[cuda12,cloud,analysis]'
+COPY gptjax/version.py gptjax/
+RUN mkdir configs && touch gptjax/__init__.py && pip install --no-cache-dir --editable '.[cuda12,cloud,analysis]'
 
 COPY --chown=gptjax . .
 USER $UID

@@ -26,8 +26,10 @@ def test_there_is_one_for_each_accelerator():
 def test_what_it_copies_and_names_is_there(lines):
     copied = [word for kind, words in lines if kind == "COPY" for word in words.split()[:-1] if word[0] != "-"]
     named = re.findall(r"(?:--file |--config=)(\S+)", lines[0][1])
-    assert len(copied) == 5 and len(named) == 2
+    assert len(copied) == 6 and len(named) == 2
     assert not [path for path in (*copied, *named) if not (ROOT / path).exists()]
+    before = copied[: copied.index(".")]
+    assert {"pyproject.toml", "setup.py", "README.md", "LICENSE", "gptjax/version.py"} <= set(before)  # pip reads them
 
 
 def test_its_extras_and_its_command_are_the_projects(lines):

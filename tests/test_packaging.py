@@ -104,7 +104,7 @@ def test_the_sdist_is_the_checkout(built):
 @pytest.mark.prove
 def test_the_wheel_is_the_package_and_its_configs(built):
     (wheel,) = built.glob("*.whl")
-    assert wheel.name == f"gptjax-{PROJECT['version']}-py3-none-any.whl"
+    assert wheel.name == f"gptjax-{VERSION}-py3-none-any.whl"
     with zipfile.ZipFile(wheel) as archive:
         files = {name for name in archive.namelist() if ".dist-info/" not in name}
     package = {name for name in tracked() if name.startswith("gptjax/")}
@@ -130,7 +130,7 @@ def test_an_empty_folder_is_enough_for_the_wheel(built, tmp_path):
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    assert run("gptjax", "--version") == f"gptjax {PROJECT['version']}\n"
+    assert run("gptjax", "--version") == f"gptjax {VERSION}\n"
     tiny = ["n_steps=4", "optim.warmup_steps=1", "eval_every=0", "eval_tokens=8192", "sample_tokens=4", "mesh.data=-1"]
     run("gptjax", "train", "--config=configs/smoke.py", "--workdir=run", *(f"--config.{key}" for key in tiny))
     assert len(run("gptjax", "generate", "--from=run", "--prompt=def ", "--max_tokens=4")) > len("def ")

@@ -27,15 +27,16 @@ def resolved(cfg: Config, on: Mesh) -> Config:
 
     Raises BadInput where the kernel asked for cannot do it.
     """
-    device = on.devices.flat[0]
-    fused = device.platform == "gpu" and cudnn.runs_on(device.compute_capability)
-    kernel = choose(cfg.model, device.platform, mesh.size(on, "sequence"), cfg.data.mask_documents, fused)
+    device, segmented = on.devices.flat[0], cfg.data.mask_documents
+    # JAX's rule of a map over examples, as private gradients are, cannot read a mask that all heads share.
+    fused = device.platform == "gpu" and cudnn.runs_on(device.compute_capability) and not (cfg.privacy.on and segmented)
+    kernel = choose(cfg.model, device.platform, mesh.size(on, "sequence"), segmented, fused)
     return dataclasses.replace(cfg, model=dataclasses.replace(cfg.model, attention=kernel))
 
 
 def choose(cfg: ModelConfig, platform: str, n_sequence: int, segmented: bool, fused: bool) -> str:
     """The kernel for one platform ("cpu", "gpu", "tpu"), `n_sequence` devices along `sequence`, documents kept apart or
-    not, and a GPU that cuDNN attends on or not. Raises BadInput."""
+    not, and a GPU and a step in which cuDNN can attend or not. Raises BadInput."""
     if cfg.context % n_sequence:
         near = max(n for n in range(1, n_sequence + 1) if cfg.context % n == 0)
         raise BadInput(f"mesh.sequence={n_sequence} does not divide model.context={cfg.context}; try {near}")
@@ -62,7 +63,8 @@ def refusal(kernel: str, cfg: ModelConfig, platform: str, n_sequence: int, segme
         if platform != "gpu":
             return f"is for GPUs, and this is a {platform.upper()}; try 'auto'"
         if not fused:
-            return f"needs an NVIDIA GPU of compute capability {cudnn.OLDEST} or newer; try 'auto'"
+            why = f"needs an NVIDIA GPU of compute capability {cudnn.OLDEST} or newer"
+            return f"{why}, and with privacy data.mask_documents=false; try 'auto'"
         if cfg.dtype != "bfloat16":
             return f"cannot compute in model.dtype={cfg.dtype!r}; try model.dtype='bfloat16', or 'blockwise'"
         if cfg.d_head % cudnn.WIDTH_UNIT or cfg.d_head > cudnn.WIDEST:

@@ -1,7 +1,7 @@
 """Causal attention on NVIDIA GPUs: cuDNN's fused kernel, through `jax.nn.dot_product_attention`.
 
 It takes bfloat16 and head widths that are multiples of 8. Segments are written out as a mask of B x T x T, since cuDNN
-skips no block for them: a fifth of the time that tiles of plain XLA take on an H100.
+skips no block for them: 0.15 to 0.28 of the time that tiles of plain XLA take on an H100.
 """
 
 import re

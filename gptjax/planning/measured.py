@@ -7,7 +7,7 @@ from typing import Any
 def against_plan(stats: Mapping[str, int] | None, memory: Any) -> dict[str, float]:
     """Metrics of `device.memory_stats()` and `compiled.memory_analysis()`, in bytes: the most that the device held, and
     by which fraction of the plan that is more. Empty where the device counts nothing, as a CPU does. Never run on a
-    GPU or TPU."""
+    TPU."""
     if stats is None or memory is None or "peak_bytes_in_use" not in stats:
         return {}
     planned = (

@@ -13,11 +13,11 @@ divided by `mesh.tensor` where model/table.py says so:
 | narrow | the device's part of the parameters in the compute dtype: with FSDP, or on a TPU (cast before the loop) |
 | summed | with `accumulate`, the float32 gradients of the parts so far, to which each layer's is added |
 | gradients | else, of what is trained: float32, or the compute dtype with FSDP; an untied embedding's comes last |
-| logits | float32 logits of one chunk; their gradient too, but a TPU makes it within the products that take it |
+| logits | float32 logits of one chunk; their gradient in w bytes, but a TPU makes it within the products that take it |
 | head | the head, whole along `data`, and its gradient; of one chunk, too, where there are several |
 | relaid | after the loss, on a TPU where `data` does not cut whole tiles of V: the head and its gradient, each twice |
 | gathered | with FSDP, `in_flight`: the weights of layers that are whole along `data`, and gradients |
-| layer | what the backward pass of one layer holds besides: `layer_a_token`; the matrices of adapters |
+| layer | what the backward pass of one layer holds besides: `layer_a_token`; cuDNN's mask; the matrices of adapters |
 
 Parameters, optimizer and batch are arguments of the step. Its temporaries peak in the loss (logits, head), just after
 it (relaid) or in the backward pass of a layer (gradients, gathered, layer); the other three terms are always there.
@@ -99,7 +99,8 @@ def estimate(cfg: Config, ways: Ways, kind: str = "") -> Memory:
         head=w * heads + of_head * (1 + (cfg.loss.n_chunks > 1)),
         relaid=2 * (w * heads + of_head) if relaid else 0,
         gathered=w * in_flight(m, ways) if sharded else 0,
-        layer=n_tokens * layer_a_token(m, ways, fused(cfg, kind), splash) + merged_in_layer(cfg, ways),
+        layer=n_tokens * (layer_a_token(m, ways, fused(cfg, kind), splash) + mask_a_token(cfg, kind))
+        + merged_in_layer(cfg, ways),
     )
 
 
@@ -116,6 +117,12 @@ def fused(cfg: Config, kind: str) -> bool:
         return cfg.model.attention in ("auto", "splash")
     cudnn = kind.startswith("NVIDIA") and cfg.model.dtype == "bfloat16"
     return cfg.model.attention == "cudnn" or cfg.model.attention == "auto" and cudnn
+
+
+def mask_a_token(cfg: Config, kind: str) -> Number:
+    """Bytes of cuDNN's mask, T numbers for each token, by which it sees documents."""
+    masked = fused(cfg, kind) and not kind.startswith("TPU") and cfg.data.mask_documents
+    return width(cfg.model) * cfg.model.context if masked else 0
 
 
 def narrower(cfg: OptimConfig) -> int:

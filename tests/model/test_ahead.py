@@ -78,3 +78,10 @@ def test_a_gpu_step_holds_cudnns_kernel(gpus, overrides, documents):
     name = "fmhaScaleBiasSoftmax" if documents else "fmhaSoftmax"
     assert called.count(name) == 1 and name + "Backward" in called  # one layer in a loop, and none computed anew
     assert jax.default_backend() == "cpu"  # what is here has no say
+
+
+@pytest.mark.parametrize("documents", [False, True])
+def test_a_private_gpu_step_compiles(gpus, documents):
+    private = ["privacy.clip_norm=1", "privacy.noise_multiplier=1", "privacy.max_batch=8"]
+    kernel, _ = chosen_and_compiled(gpus, f"data.mask_documents={documents}", *private)
+    assert kernel == ("blockwise" if documents else "cudnn")

@@ -53,7 +53,7 @@ def test_the_kernel_of_a_platform(expected, platform, overrides, more):
         ("is for TPUs, and this is a GPU; try 'auto'", "gpu", ["model.attention=splash"], {}),
         ("is for GPUs, and this is a CPU; try 'auto'", "cpu", ["model.attention=cudnn", BF16], {}),
         ("model.dtype='float32'; try model.dtype='bfloat16'", "gpu", ["model.attention=cudnn"], {}),
-        ("compute capability 8.0 or newer; try", "gpu", ["model.attention=cudnn", BF16], {"fused": False}),
+        ("compute capability 8.0 or newer, and with privacy", "gpu", ["model.attention=cudnn", BF16], {"fused": False}),
         ("head widths of 8, 16", "gpu", ["model.attention=cudnn", BF16, "model.d_model=48"], {}),
         ("even contexts .* try 16", "gpu", ["model.attention=cudnn", BF16, *ODD], {"segmented": True}),
         ("mesh.sequence=2 divides it; try 'ring'", "tpu", ["model.attention=splash"], {"n_sequence": 2}),

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gptjax.model.product import product
+from gptjax.model.product import product, widened
 
 CASES = [  # of x, of w, axes summed
     ((3, 5, 8), (8, 6), "BTD,DF->BTF", 1),
@@ -51,3 +51,23 @@ def test_no_activation_is_transposed_on_a_cpu():
 
     assert transposed_rows(lambda x, w: jnp.einsum("BTD,DF->BTF", x, w))
     assert not transposed_rows(lambda x, w: product(x, w, 1))
+
+
+def test_the_gradient_of_the_logits_is_rounded_before_it_is_multiplied():
+    """Which float32 logits of bfloat16 activations would not do by themselves."""
+    keys = jax.random.split(jax.random.key(0), 3)
+    x_BTD, w_VD = (
+        jax.random.normal(key, shape, jnp.bfloat16) for key, shape in zip(keys, [(2, 3, 4), (5, 4)], strict=False)
+    )
+    d_BTV = jax.random.normal(keys[2], (2, 3, 5), jnp.float32)
+    logits_BTV, pull = jax.vjp(widened, x_BTD, w_VD)
+    assert logits_BTV.dtype == jnp.float32
+    rounded_BTV = d_BTV.astype(jnp.bfloat16)
+    assert not np.array_equal(rounded_BTV, d_BTV)
+    for found, equation, other in zip(pull(d_BTV), ("BTV,VD->BTD", "BTV,BTD->VD"), (w_VD, x_BTD), strict=True):
+        assert found.dtype == jnp.bfloat16
+        np.testing.assert_array_equal(found, jnp.einsum(equation, rounded_BTV, other))
+    multiplied = [eqn for eqn in jax.make_jaxpr(pull)(d_BTV).eqns if eqn.primitive.name == "dot_general"]
+    assert {var.aval.dtype for eqn in multiplied for var in eqn.invars} == {jnp.dtype("bfloat16")} and len(
+        multiplied
+    ) == 2

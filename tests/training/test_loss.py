@@ -96,6 +96,19 @@ def nll_and_log_z(params, batch):
     return log_z_BT - np.take_along_axis(logits_BTV, batch.targets_BT[..., None], -1)[..., 0], log_z_BT
 
 
+@pytest.mark.parametrize(("dtype", "error"), [("float32", 1e-6), ("bfloat16", 4e-3)])
+def test_the_derivative_of_log_z_is_the_softmax(dtype, error):
+    """Also where a column is padding, in a map over rows, and computed anew."""
+    logits_BTV = jax.random.normal(jax.random.key(0), (2, 3, 7)).astype(dtype).at[:, :, -2:].set(-jnp.inf)
+    d_BT = jax.random.normal(jax.random.key(1), (2, 3))
+    expected_BTV = d_BT[:, :, None] * jax.nn.softmax(logits_BTV.astype("float32"), axis=-1)
+    rows = lambda logits_BTV: jax.vmap(lambda row_TV: loss.log_z(row_TV[None])[0])(logits_BTV)
+    for of in (loss.log_z, rows, jax.checkpoint(loss.log_z)):
+        (found_BTV,) = jax.vjp(of, logits_BTV)[1](d_BT)
+        assert found_BTV.dtype == logits_BTV.dtype and not found_BTV[:, :, -2:].any()
+        np.testing.assert_allclose(found_BTV.astype("float32"), expected_BTV, atol=error)
+
+
 @pytest.mark.parametrize("n_chunks", [1, 4])
 def test_the_loss_is_the_weighted_sum_of_nll_and_squared_log_z(params, batch, nll_and_log_z, n_chunks):
     """And dropout's key, the documents and `unpack` reach the model and its head."""
