@@ -92,8 +92,11 @@ def print_machine() -> None:
     """What the figures above were measured on, and whether to trust them."""
     load, cores = os.getloadavg()[0], os.cpu_count() or 1
     calm = "" if load / cores <= NOISE else f": above {NOISE} a core, so do not quote the seconds"
-    model = [line for line in pathlib.Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
-    print(f"{cores} cores of {model[0].partition(':')[2].strip()}, load {load:.2f}{calm}")
+    lines = (line.partition(":") for line in pathlib.Path("/proc/cpuinfo").read_text().splitlines())
+    told = {key.strip(): value.strip() for key, _, value in lines}
+    vectors = next((name for name in ("avx512f", "avx2", "avx") if name in told["flags"].split()), "no AVX")
+    chip = f"{told['model name']} (family {told['cpu family']}, model {told['model']}, {vectors})"
+    print(f"{cores} cores of {chip}, load {load:.2f}{calm}")
 
 
 def peak_gib() -> float:
