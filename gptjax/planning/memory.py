@@ -115,7 +115,8 @@ def fused(cfg: Config, kind: str) -> bool:
     """Whether attention is one kernel that keeps no scores: Splash or cuDNN, where `auto` chooses them."""
     if kind.startswith("TPU"):
         return cfg.model.attention in ("auto", "splash")
-    cudnn = kind.startswith("NVIDIA") and cfg.model.dtype == "bfloat16"
+    apart = cfg.data.mask_documents and cfg.privacy.on  # as model/choice.py has it
+    cudnn = kind.startswith("NVIDIA") and cfg.model.dtype == "bfloat16" and not apart
     return cfg.model.attention == "cudnn" or cfg.model.attention == "auto" and cudnn
 
 

@@ -156,3 +156,15 @@ def test_more_parts_of_a_batch_hold_less_at_a_time():
 def test_the_formula_is_near_what_xla_gave_the_program(one):
     held = json.loads(programs.HELD.read_text())
     assert programs.estimated(*one) == pytest.approx(held[programs.name(*one)], rel=0.1)
+
+
+def test_a_gpu_holds_cudnns_mask_where_documents_are_apart():
+    """T numbers of bfloat16 for each token; a TPU's kernel needs none, and a private step takes the tiles."""
+    h100, T = "NVIDIA H100 80GB HBM3", BASE.model.context
+    whole = dataclasses.replace(BASE, data=dataclasses.replace(BASE.data, mask_documents=False))
+    assert BASE.data.mask_documents
+    layer = lambda cfg, kind: memory.estimate(cfg, ALONE, kind).layer
+    assert layer(BASE, h100) - layer(whole, h100) == 2 * T * BASE.batch_tokens
+    assert layer(BASE, "TPU v5 lite") == layer(whole, "TPU v5 lite")
+    private = dataclasses.replace(BASE, privacy=dataclasses.replace(BASE.privacy, clip_norm=1.0))
+    assert memory.fused(BASE, h100) and not memory.fused(private, h100)
