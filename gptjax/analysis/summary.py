@@ -10,6 +10,7 @@ import numpy as np
 
 from gptjax.analysis.frames import Run, Series
 from gptjax.analysis.medians import median
+from gptjax.analysis.points import At, Value, reached, value_at
 from gptjax.analysis.seeds import interval
 from gptjax.config import BadInput
 from gptjax.training.patience import HIGHER
@@ -18,22 +19,6 @@ WORDS = ("name", "note", "tags")  # keys of a config that change nothing
 SEED = "seed"
 METRICS = ("eval/nll", "train/nll")  # what is compared, where nobody asks for another
 MORE_IS_BETTER = (*HIGHER, "perf/tokens_per_s", "perf/mfu")
-AXES = {"tokens": "tokens", "steps": "step", "flops": "FLOPs", "time": "s"}
-
-
-class At(NamedTuple):
-    """Where runs are compared: at so many tokens, steps, FLOPs or seconds; None: the most that all have reached."""
-
-    axis: str
-    where: float | None
-
-    def __str__(self) -> str:
-        return f"{number(self.where)} {AXES[self.axis]}"
-
-
-class Value(NamedTuple):
-    value: float
-    interpolated: bool
 
 
 class Finals(Mapping[str, float]):
@@ -103,26 +88,23 @@ class Found(NamedTuple):
         return list(dict.fromkeys(key for row in self.rows for key in row.config))
 
 
-def parse_at(text: str) -> At:
-    """tokens, steps, flops or time, each alone or with a number: tokens:1e9."""
-    axis, colon, where = text.partition(":")
-    if axis not in AXES:
-        raise BadInput(f"--at={text}: the axes are {', '.join(AXES)}, such as --at=tokens:1e9")
-    try:
-        found = float(where) if colon else None
-    except ValueError as error:
-        raise BadInput(f"--at={text}: {where or 'nothing'} is no number; such as --at={axis}:1000") from error
-    if found is not None and not 0 <= found < math.inf:
-        raise BadInput(f"--at={text}: a point of a run is at 0 or after it")
-    return At(axis, found)
-
-
 def metric_of(runs: Sequence[Run], asked: str | None) -> str:
     """The metric that is compared; raises BadInput where no run has it."""
     known = list(dict.fromkeys(name for run in runs for name in run.metrics))
     if asked is not None and asked not in known:
         raise no_such("--metric", asked, known)
     return asked or next((name for name in METRICS if name in known), METRICS[0])
+
+
+def unranked(runs: Sequence[Run], metric: str) -> str | None:
+    """What to say where some runs wrote other metrics but not the one that is compared, and which all of them have."""
+    measured = [run for run in runs if run.metrics]
+    without = sum(metric not in run.metrics for run in measured)
+    if not without:
+        return None
+    shared = next((name for name in METRICS if all(name in run.metrics for run in measured)), None)
+    said = f"{without:,} of {len(runs):,} runs have no {metric} and stand last"
+    return said if shared is None else f"{said}; all have {shared}: --metric={shared}"
 
 
 def no_such(what: str, asked: str, known: Sequence[str]) -> BadInput:
@@ -144,40 +126,6 @@ def differing(runs: Sequence[Run]) -> list[str]:
             differ |= dict(one.items() ^ first.items()).keys()
     order = dict.fromkeys(key for one in known for key in one) if differ else {}
     return [key for key in order if key in differ and key not in WORDS]
-
-
-def positions(run: Run, series: Series, axis: str) -> np.ndarray:
-    """Where each entry of a series lies on an axis; NaN where that is not known."""
-    if axis == "flops":
-        per_token = run.flops_per_token
-        return series.tokens * (math.nan if per_token is None else per_token)
-    return {"tokens": series.tokens, "steps": series.step.astype(np.float64), "time": series.time_s}[axis]
-
-
-def value_at(run: Run, metric: str, axis: str, where: int | float) -> Value | None:
-    """A metric at a point: on the straight line between the entries around it. None outside of them."""
-    series = run.series(metric)
-    x = positions(run, series, axis)
-    known = np.isfinite(x)
-    x, value = x[known], series.value[known]
-    order = np.argsort(x, kind="stable")
-    x, value = x[order], value[order]
-    if not len(x) or not x[0] <= where <= x[-1]:
-        return None
-    after = int(np.searchsorted(x, where))
-    if x[after] == where:
-        return Value(float(value[np.searchsorted(x, where, side="right") - 1]), False)
-    share = (where - x[after - 1]) / (x[after] - x[after - 1])
-    return Value(float(value[after - 1] + share * (value[after] - value[after - 1])), True)
-
-
-def reached(runs: Sequence[Run], metric: str, axis: str) -> float | None:
-    """The farthest point that all runs with the metric have come to; None where no run's axis is known."""
-    ends = []
-    for run in runs:
-        x = positions(run, run.series(metric), axis)
-        ends += [float(np.nanmax(x))] if np.isfinite(x).any() else []
-    return min(ends, default=None)
 
 
 def rows(runs: Sequence[Run], metric: str, at: At | None) -> tuple[list[Row], At | None]:
@@ -238,12 +186,19 @@ def group(members: Sequence[Row], keys: Sequence[str], metric: str, at: At | Non
     for one in members:
         value = result(one, metric, at)
         if value is None or not math.isfinite(value) or at is None and not is_result(one.run):
-            left_out[one.run.status if at is None or value is not None else "not measured there"] += 1
+            left_out[reason(one.run, value, at)] += 1
         else:
             values.append(value)
             names.append(one.run.name)
     config = {key: members[0].run.config[key] for key in keys if key in members[0].run.config}
     return Group(config, names, statistics.fmean(values) if values else None, interval(values), dict(left_out))
+
+
+def reason(run: Run, value: float | None, at: At | None) -> str:
+    """Why it is not in a mean."""
+    if value is None and at is not None:
+        return "not measured there"
+    return "not measured" if value is None and is_result(run) else run.status
 
 
 def is_result(run: Run) -> bool:
@@ -282,12 +237,3 @@ def finite(values: np.ndarray) -> np.ndarray:
 def more_is_better(metric: str) -> bool:
     """Whether it counts right answers, rather than losses."""
     return metric in MORE_IS_BETTER or metric.endswith("accuracy")
-
-
-def number(value: int | float | None, digits: int = 4) -> str:
-    """Blank where it is unknown."""
-    if value is None:
-        return ""
-    if abs(value) < 1e7 and (abs(value) >= 1000 or value == int(value)):
-        return f"{value:,.0f}"
-    return f"{value:.{digits}g}"

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 
 from gptjax.analysis import trouble, where
 from gptjax.analysis.frames import Run, counted
-from gptjax.analysis.summary import Found, Row, number
+from gptjax.analysis.points import number
+from gptjax.analysis.summary import Found, Row
 
 MOST_ROWS = 60  # on a terminal; a pipe and the files have all
 MOST_NOTES = 10
@@ -182,7 +183,7 @@ def below(found: Found, most: int | None) -> Iterator[str]:
     yield f"{len(found.rows):,} runs: {counted(count) or 'none'}"
     if found.at is not None and any(row.at is not None and row.at.interpolated for row in found.rows):
         yield f"~ is interpolated: on the straight line between the entries before and after {found.at}"
-    yield from found.notes
+    yield from map(plain, found.notes)
     told = [line for row in found.rows for line in of_run(row.run)]
     yield from told[: MOST_NOTES if most is not None else None]
     if most is not None and len(told) > MOST_NOTES:

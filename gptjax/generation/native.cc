@@ -79,11 +79,18 @@ inline float one(const Bfloat16* w) {
 }
 
 inline float sum(const Floats (&parts)[kParts]) {
+#if defined(__AVX2__) && !defined(__AVX512F__)
+  const __m256 eight = (__m256)(parts[0] + parts[1]);  // in registers: by way of memory eight rows took a sixth longer
+  const __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+  const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+  return _mm_cvtss_f32(_mm_add_ss(two, _mm_shuffle_ps(two, two, 1)));
+#else
   float lanes[kLanes];
   std::memcpy(lanes, parts, sizeof lanes);
   for (int half = kLanes / 2; half; half /= 2)
     for (int i = 0; i < half; ++i) lanes[i] += lanes[i + half];
   return lanes[0];
+#endif
 }
 
 // Runs f(0) ... f(n - 1) on this thread and those of the pool that come in time.

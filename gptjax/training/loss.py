@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from gptjax.config import LossConfig, ModelConfig
@@ -15,15 +16,20 @@ from gptjax.data.batches import Batch
 from gptjax.model import gpt
 
 Sums = tuple[Float[Array, ""], Float[Array, ""]]
+LOG_Z = "log_z"  # a chunk's, which is kept: its derivative needs the logits anew, but not a second sum over them
 
 
 def token_nll(logits_BTV: Float[Array, "B T V"], targets_BT: Int[Array, "B T"]) -> Float[Array, "B T"]:
     """Negative log-likelihood of each target in nats: float32, or wider as the logits are. Logits of -inf are entries
     of probability 0, without a gradient; a target among them costs inf."""
-    # Not a gather: on a mesh whose tensor axis divides V, each device looks in its own part (XLA's partitioner ends in
-    # a failed check over a gather there).
-    of_target_BTV = jnp.arange(logits_BTV.shape[-1])[None, None] == targets_BT[:, :, None]
-    return log_z(logits_BTV) - jnp.sum(jnp.where(of_target_BTV, wide(logits_BTV), 0), axis=-1)
+    return log_z(logits_BTV) - of_target(logits_BTV, targets_BT)
+
+
+def of_target(logits_BTV: Float[Array, "B T V"], targets_BT: Int[Array, "B T"]) -> Float[Array, "B T"]:
+    """The logit of each target. Not by a gather: on a mesh whose tensor axis divides V, each device looks in its own
+    part (XLA's partitioner ends in a failed check over a gather there)."""
+    is_target_BTV = jnp.arange(logits_BTV.shape[-1])[None, None] == targets_BT[:, :, None]
+    return jnp.sum(jnp.where(is_target_BTV, wide(logits_BTV), 0), axis=-1)
 
 
 def summed(
@@ -50,7 +56,7 @@ def summed(
         total, nll = of_chunk(*whole)
     else:
         chunks = jax.tree.map(lambda x: in_chunks(x, loss_cfg.n_chunks), whole)
-        one = jax.checkpoint(of_chunk)
+        one = recomputed(of_chunk)
         total, nll = jax.tree.map(jnp.sum, jax.lax.map(lambda chunk: one(*chunk), chunks))
     return total, {"nll": nll, "n_tokens": jnp.sum(batch.weights_BT)}
 
@@ -74,7 +80,7 @@ def of_tokens(
     if loss_cfg.n_chunks == 1:
         return of_chunk(*whole)
     chunks = jax.tree.map(lambda x: in_chunks(x, loss_cfg.n_chunks), whole)
-    one = jax.checkpoint(of_chunk)
+    one = recomputed(of_chunk)
     nll_nBt = jax.lax.map(lambda chunk: one(*chunk), chunks)
     return jnp.moveaxis(nll_nBt, 0, 2).reshape(batch.targets_BT.shape)
 
@@ -123,9 +129,15 @@ def weigh(
     z_weight: float,
 ) -> Sums:
     """Weighted sums of the loss and of its nats."""
-    nll_BT = token_nll(logits_BTV, targets_BT)
-    loss_BT = nll_BT + z_weight * jnp.square(log_z(logits_BTV)) if z_weight else nll_BT
+    log_z_BT = log_z(logits_BTV)
+    nll_BT = log_z_BT - of_target(logits_BTV, targets_BT)
+    loss_BT = nll_BT + z_weight * jnp.square(log_z_BT) if z_weight else nll_BT
     return jnp.sum(weights_BT * loss_BT), jnp.sum(weights_BT * nll_BT)
+
+
+def recomputed(of_chunk: Callable[..., Any]) -> Callable[..., Any]:
+    """It, with its logits computed anew where its derivative needs them."""
+    return jax.checkpoint(of_chunk, policy=jax.checkpoint_policies.save_only_these_names(LOG_Z))
 
 
 def in_chunks(x: Array, n: int) -> Array:
@@ -147,7 +159,7 @@ def log_z(logits_BTV: Float[Array, "B T V"]) -> Float[Array, "B T"]:
 
 
 def kept(logits_BTV: Array) -> tuple[Array, tuple[Array, Array]]:
-    log_z_BT = log_z(logits_BTV)
+    log_z_BT = checkpoint_name(log_z(logits_BTV), LOG_Z)
     return log_z_BT, (logits_BTV, log_z_BT)
 
 

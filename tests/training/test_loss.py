@@ -191,6 +191,13 @@ def test_chunks_never_hold_the_logits_of_all_positions(wide_vocabulary):
     assert n_bytes - n_bytes_in_chunks > 4 * n_logits
 
 
+def test_a_chunk_takes_the_exponentials_of_its_logits_once_in_each_direction(wide_vocabulary):
+    """Its sum over them is kept: anew, they would be taken three times."""
+    cfg, _, _, compiled = wide_vocabulary
+    taken = re.findall(rf"f32\[[\d,]*{cfg.model.vocab_size}\]\S* exponential\(", compiled[32].as_text())
+    assert len(taken) == 2
+
+
 def test_chunks_of_a_bfloat16_model_differ_by_the_rounding_of_its_gradients(wide_vocabulary):
     """The gradient of the head is rounded to bfloat16 (by 2^-8 at most) once a chunk, and then added up in float32.
 
