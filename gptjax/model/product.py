@@ -78,7 +78,15 @@ def widened(x_BTD: Float[Array, "B T D"], w_VD: Float[Array, "V D"]) -> Float[Ar
 def pulled(saved: tuple[Array, Array], d_BTV: Array) -> tuple[Array, Array]:
     x_BTD, w_VD = saved
     d_BTV = d_BTV.astype(x_BTD.dtype)
-    return jnp.einsum("BTV,VD->BTD", d_BTV, w_VD), jnp.einsum("BTV,BTD->VD", d_BTV, x_BTD)
+
+    def merged(x_BTD: Array, d_BTV: Array) -> Array:
+        return jnp.einsum("NV,ND->VD", *(y.reshape(-1, y.shape[-1]) for y in (d_BTV, x_BTD)))
+
+    def apart(x_BTD: Array, d_BTV: Array) -> Array:
+        return jnp.einsum("BTV,BTD->VD", d_BTV, x_BTD)
+
+    dw_VD = jax.lax.platform_dependent(x_BTD, d_BTV, cpu=merged, default=apart)
+    return jnp.einsum("BTV,VD->BTD", d_BTV, w_VD), dw_VD
 
 
 widened.defvjp(lambda x_BTD, w_VD: (widened(x_BTD, w_VD), (x_BTD, w_VD)), pulled)
