@@ -148,6 +148,7 @@ def add_serve(commands) -> None:
         ("model", str, None, "NAME", "what clients call the model; default: the run's folder"),
         ("context", int, 0, "N", "most tokens of prompt and text, for a smaller cache; 0 = the model's"),
         ("precision", str, "float32", "NAME", "how weights are held, as of generate"),
+        ("rows", int, 16, "N", "texts written at once, each with a cache as long as the context"),
         ("max_queue", int, 64, "N", "texts that may wait for a row; more are refused with 429"),
         ("max_body", int, 1_048_576, "BYTES", "of a request"),
         ("timeout", float, 300.0, "SECONDS", "of a request, its time in the queue included"),

@@ -45,6 +45,7 @@ class Asked(NamedTuple):
     model: str | None
     context: int
     precision: str
+    rows: int
     max_queue: int
     max_body: int
     timeout: float
@@ -54,8 +55,8 @@ class Asked(NamedTuple):
 
 
 LIMITS = {  # least and most
-    "port": (0, 65_535), "context": (0, 2**31 - 1), "max_queue": (0, 2**20), "max_body": (1, 2**31 - 1),
-    "timeout": (1, 86_400),
+    "port": (0, 65_535), "context": (0, 2**31 - 1), "rows": (1, 1024), "max_queue": (0, 2**20),
+    "max_body": (1, 2**31 - 1), "timeout": (1, 86_400),
 }  # fmt: skip
 
 
@@ -92,11 +93,11 @@ def opened(asked: Asked) -> Service:
     writer = decode.writer(given.params, given.cfg.model, asked.precision)
     return Service(
         name=asked.model or pathlib.PurePosixPath(given.run).name,
-        fingerprint=fingerprint(given, asked.precision),
+        fingerprint=fingerprint(given, asked),
         created=int(time.time()),
         tokenizer=given.tokenizer,
         dialogue=Dialogue(given.tokenizer, given.chat),
-        scheduler=Scheduler(writer, given.tokenizer, asked.context or context, asked.max_queue),
+        scheduler=Scheduler(writer, given.tokenizer, asked.context or context, asked.rows, asked.max_queue),
         most_bytes=asked.max_body,
         most_seconds=asked.timeout,
     )
@@ -169,8 +170,9 @@ def address(listening: socket.socket) -> str:
     return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
-def fingerprint(given: Source, precision: str) -> str:
+def fingerprint(given: Source, asked: Asked) -> str:
     """Changes with all that could change a text of a seed."""
     device = jax.devices()[0].device_kind
-    said = [given.run, given.step, precision, jax.__version__, device, sys.byteorder, given.tokenizer.fingerprint]
+    held = [given.run, given.step, asked.precision, asked.rows, given.tokenizer.fingerprint]
+    said = [*held, jax.__version__, device, sys.byteorder]
     return f"fp_{hashlib.sha256(repr(said).encode()).hexdigest()[:12]}"

@@ -103,13 +103,13 @@ class Full(Exception):
 class Scheduler:
     """`run` is the thread's; `submit`, `cancel` and `close` are everybody's."""
 
-    def __init__(self, writer: Writer, tokenizer: Tokenizer, context: int, most_waiting: int):
+    def __init__(self, writer: Writer, tokenizer: Tokenizer, context: int, n_rows: int, most_waiting: int):
         self.writer, self.tokenizer, self.context, self.most_waiting = writer, tokenizer, context, most_waiting
         self.waiting: collections.deque[Job] = collections.deque()
         self.rows: dict[int, Job] = {}  # the engine's thread alone changes it
         self.changed = threading.Condition()
         self.closing = False
-        self.engine = Engine(writer.packed, writer.machine, context)
+        self.engine = Engine(writer.packed, writer.machine, context, n_rows)
 
     def submit(self, jobs: Sequence[Job]) -> None:
         """Puts jobs in the queue, all or none. Raises Full."""
@@ -211,7 +211,7 @@ class Scheduler:
         print(f"gptjax: {len(self.rows)} texts were lost: {reason}", file=sys.stderr, flush=True)
         for row in list(self.rows):
             self.rows.pop(row).tell(error)
-        self.engine = Engine(self.writer.packed, self.writer.machine, self.context)
+        self.engine = Engine(self.writer.packed, self.writer.machine, self.context, self.engine.n_rows)
 
     def warm(self) -> None:
         """Compiles a step, before anybody waits for it."""

@@ -29,8 +29,8 @@ KEYS = TINY | {
     "optim.peak_lr": "1e-2",
 }
 FLAGS = serve.Asked(
-    folder="", host="127.0.0.1", port=0, token=None, model=None, context=0, precision="float32", max_queue=64,
-    max_body=100_000, timeout=60.0,
+    folder="", host="127.0.0.1", port=0, token=None, model=None, context=0, precision="float32", rows=6,
+    max_queue=64, max_body=100_000, timeout=60.0,
 )  # fmt: skip
 
 

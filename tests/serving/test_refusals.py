@@ -38,7 +38,7 @@ def refused(served, body, headers=JSON, path=None):
         (CHAT | {"top_p": 0}, "top_p", "above 0 up to 1"),
         (CHAT | {"top_k": 1.5}, "top_k", "a number"),
         (CHAT | {"n": 0}, "n", "from 1 to 128"),
-        (CHAT | {"n": 100}, "n", "100 texts are asked for at once; at most 72"),
+        (CHAT | {"n": 100}, "n", "100 texts are asked for at once; at most 70"),
         (CHAT | {"max_tokens": 0}, "max_tokens", "from 1"),
         (CHAT | {"max_completion_tokens": "9"}, "max_completion_tokens", "a whole number"),
         (CHAT | {"max_tokens": 120}, "messages", "more than the 128 of the context"),

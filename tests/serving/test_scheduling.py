@@ -10,11 +10,10 @@ import httpx2
 import openai
 import pytest
 
-from gptjax.generation import engine
 from tests.serving.conftest import FLAGS, serving, until
 
 ASK = {"model": "talker", "prompt": "User: ", "max_tokens": 100, "temperature": 0}
-ROWS = engine.ROWS
+ROWS = FLAGS.rows
 
 
 @pytest.fixture(scope="module")
