@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from gptjax.analysis.axes import At, Value, reached, value_at
 from gptjax.analysis.frames import Run, Series
 from gptjax.analysis.medians import median
-from gptjax.analysis.points import At, Value, reached, value_at
 from gptjax.analysis.seeds import interval
 from gptjax.config import BadInput
 from gptjax.training.patience import HIGHER
@@ -65,7 +65,7 @@ class Group(NamedTuple):
     names: list[str]  # of the runs in the mean
     mean: float | None
     interval: tuple[float, float] | None
-    left_out: dict[str, int]  # of its runs, by their status
+    left_out: dict[str, int]  # of its runs, by the reason: a status, or that nothing was measured
 
     @property
     def n(self) -> int:
@@ -103,8 +103,8 @@ def unranked(runs: Sequence[Run], metric: str) -> str | None:
     if not without:
         return None
     shared = next((name for name in METRICS if all(name in run.metrics for run in measured)), None)
-    said = f"{without:,} of {len(runs):,} runs have no {metric} and stand last"
-    return said if shared is None else f"{said}; all have {shared}: --metric={shared}"
+    said = f"{without:,} of the {len(measured):,} runs that have measured anything lack {metric}"
+    return said if shared is None else f"{said}; all of those have {shared}: --metric={shared}"
 
 
 def no_such(what: str, asked: str, known: Sequence[str]) -> BadInput:
@@ -186,7 +186,7 @@ def group(members: Sequence[Row], keys: Sequence[str], metric: str, at: At | Non
     for one in members:
         value = result(one, metric, at)
         if value is None or not math.isfinite(value) or at is None and not is_result(one.run):
-            left_out[reason(one.run, value, at)] += 1
+            left_out[why_left_out(one.run, value, at)] += 1
         else:
             values.append(value)
             names.append(one.run.name)
@@ -194,7 +194,7 @@ def group(members: Sequence[Row], keys: Sequence[str], metric: str, at: At | Non
     return Group(config, names, statistics.fmean(values) if values else None, interval(values), dict(left_out))
 
 
-def reason(run: Run, value: float | None, at: At | None) -> str:
+def why_left_out(run: Run, value: float | None, at: At | None) -> str:
     """Why it is not in a mean."""
     if value is None and at is not None:
         return "not measured there"

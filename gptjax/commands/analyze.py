@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from gptjax.analysis import frames, points, summary, where
+from gptjax.analysis import axes, frames, summary, where
 from gptjax.analysis.foreign import formats
 from gptjax.analysis.frames import Run
 from gptjax.analysis.summary import Found
@@ -80,7 +80,7 @@ def answer(asked: Asked) -> None:
 def check(asked: Asked) -> None:
     """Refuses what cannot be before anything long is read."""
     if asked.at is not None:
-        points.parse_at(asked.at)
+        axes.parse_at(asked.at)
     for text in asked.where:
         where.parse(text)
     if asked.html is not None:
@@ -112,7 +112,7 @@ def look(asked: Asked, runs: Sequence[Run]) -> Found:
     metric = summary.metric_of(chosen or runs, asked.metric)
     if (unranked := summary.unranked(chosen, metric)) is not None:
         notes.append(unranked)
-    rows, at = summary.rows(chosen, metric, None if asked.at is None else points.parse_at(asked.at))
+    rows, at = summary.rows(chosen, metric, None if asked.at is None else axes.parse_at(asked.at))
     if asked.at is not None and at is None:
         notes.append(f"--at={asked.at}: of no run with {metric} is it known where it lies on that axis")
     made = summary.groups(rows, group_keys(asked, chosen), metric, at)

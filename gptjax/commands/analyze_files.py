@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from gptjax.analysis import where
-from gptjax.analysis.points import At
+from gptjax.analysis.axes import At
 from gptjax.analysis.summary import Found, Group, Row
 from gptjax.config import BadInput
 

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from gptjax.analysis import trouble, where
+from gptjax.analysis.axes import number
 from gptjax.analysis.frames import Run, counted
-from gptjax.analysis.points import number
 from gptjax.analysis.summary import Found, Row
 
 MOST_ROWS = 60  # on a terminal; a pipe and the files have all

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import jax
 
 from gptjax.config import BadInput
-from gptjax.generation import decode, weights
+from gptjax.generation import decode, network, weights
 from gptjax.generation.dialogue import Dialogue
 from gptjax.training import source
 from gptjax.training.source import Source
@@ -55,7 +55,7 @@ class Asked(NamedTuple):
 
 
 LIMITS = {  # least and most
-    "port": (0, 65_535), "context": (0, 2**31 - 1), "rows": (1, 1024), "max_queue": (0, 2**20),
+    "port": (0, 65_535), "context": (0, 2**31 - 1), "rows": (1, network.FEW_ROWS), "max_queue": (0, 2**20),
     "max_body": (1, 2**31 - 1), "timeout": (1, 86_400),
 }  # fmt: skip
 
@@ -93,7 +93,7 @@ def opened(asked: Asked) -> Service:
     writer = decode.writer(given.params, given.cfg.model, asked.precision)
     return Service(
         name=asked.model or pathlib.PurePosixPath(given.run).name,
-        fingerprint=fingerprint(given, asked),
+        fingerprint=fingerprint(given, asked, writer.machine.native),
         created=int(time.time()),
         tokenizer=given.tokenizer,
         dialogue=Dialogue(given.tokenizer, given.chat),
@@ -170,9 +170,9 @@ def address(listening: socket.socket) -> str:
     return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
-def fingerprint(given: Source, asked: Asked) -> str:
+def fingerprint(given: Source, asked: Asked, native: bool) -> str:
     """Changes with all that could change a text of a seed."""
     device = jax.devices()[0].device_kind
-    held = [given.run, given.step, asked.precision, asked.rows, given.tokenizer.fingerprint]
-    said = [*held, jax.__version__, device, sys.byteorder]
+    held = [given.run, given.step, given.tokenizer.fingerprint, asked.precision, asked.rows, asked.context]
+    said = [*held, native, jax.__version__, device, sys.byteorder]
     return f"fp_{hashlib.sha256(repr(said).encode()).hexdigest()[:12]}"

@@ -70,7 +70,8 @@ multiplied.defvjp(forward, backward)
 @jax.custom_vjp
 def widened(x_BTD: Float[Array, "B T D"], w_VD: Float[Array, "V D"]) -> Float[Array, "B T V"]:
     """x w^T, summed and returned in float32 or wider. Its gradient is rounded to the dtype of x before it is
-    multiplied, as every other product's is: float32 products take more than twice as long on a GPU (H100)."""
+    multiplied, as every other product's is: float32 products take more than twice as long on a GPU (H100).
+    That of w is merged on a CPU; as (V, D), since the longer side innermost is no faster here."""
     wide = jnp.promote_types(x_BTD.dtype, jnp.float32)
     return jnp.einsum("BTD,VD->BTV", x_BTD, w_VD, preferred_element_type=wide)
 

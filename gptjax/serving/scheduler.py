@@ -211,6 +211,7 @@ class Scheduler:
         print(f"gptjax: {len(self.rows)} texts were lost: {reason}", file=sys.stderr, flush=True)
         for row in list(self.rows):
             self.rows.pop(row).tell(error)
+        del self.engine.state  # before there is another
         self.engine = Engine(self.writer.packed, self.writer.machine, self.context, self.engine.n_rows)
 
     def warm(self) -> None:

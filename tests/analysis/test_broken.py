@@ -148,6 +148,7 @@ def test_words_of_a_run_cannot_move_the_cursor(tmp_path, capsys):
     assert cli.main(["analyze", str(tmp_path), "--metric=\x1b[0m"]) == 0
     said = capsys.readouterr().out
     assert "\x1b" not in said and r"evil\x1b[2J\x1b]0;x\x07" in said and "[red]x[/red]" in said
+    assert r"1 of the 2 runs that have measured anything lack \x1b[0m" in said
 
 
 def test_what_cannot_be_opened_is_told(tmp_path, capsys):

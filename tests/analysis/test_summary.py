@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from gptjax.analysis import frames, points, seeds, summary, where
-from gptjax.analysis.points import At, Value
+from gptjax.analysis import axes, frames, seeds, summary, where
+from gptjax.analysis.axes import At, Value
 from gptjax.config import BadInput
 
 
@@ -56,7 +56,7 @@ def test_95_of_100_intervals_hold_the_mean():
     ],
 )
 def test_a_point_between_two_entries_lies_on_the_line_between_them(axis, point, expected):
-    found = points.value_at(make(), "eval/nll", axis, point)
+    found = axes.value_at(make(), "eval/nll", axis, point)
     assert found == (expected and (pytest.approx(expected.value), expected.interpolated))
 
 
@@ -177,7 +177,7 @@ def test_runs_are_sorted_by_any_field_and_what_is_unknown_comes_last(field, name
 @pytest.mark.parametrize("text", ["token", "tokens:", "tokens:many", "steps:-1", "time:inf", "flops:nan"])
 def test_a_point_that_is_none_is_refused(text):
     with pytest.raises(BadInput, match=f"--at={text}"):
-        points.parse_at(text)
+        axes.parse_at(text)
 
 
 def test_runs_without_the_metric_are_told_with_one_that_all_have():
@@ -187,10 +187,12 @@ def test_runs_without_the_metric_are_told_with_one_that_all_have():
     plain = frames.of_objects("b", "b", lines, {"n_steps": 100, "seed": 1})
     begun = frames.of_objects("c", "c", [], {"n_steps": 100, "seed": 2})
     told = summary.unranked([evaluated, plain, begun], "eval/nll")
-    assert told == "1 of 3 runs have no eval/nll and stand last; all have train/nll: --metric=train/nll"
+    assert told == (
+        "1 of the 2 runs that have measured anything lack eval/nll; all of those have train/nll: --metric=train/nll"
+    )
     assert summary.unranked([evaluated, begun], "eval/nll") is None
-    assert summary.unranked([evaluated, make("d")], "train/nll") == "1 of 2 runs have no train/nll and stand last; " + (
-        "all have eval/nll: --metric=eval/nll"
+    assert summary.unranked([evaluated, make("d")], "train/nll") == (
+        "1 of the 2 runs that have measured anything lack train/nll; all of those have eval/nll: --metric=eval/nll"
     )
     (group,) = summary.groups(summary.rows([evaluated, plain], "eval/nll", None)[0], [], "eval/nll", None)
     assert group.names == ["a"] and group.left_out == {"not measured": 1}

@@ -15,6 +15,8 @@ from starlette.applications import Starlette
 from gptjax import cli
 from gptjax.commands import serve
 from gptjax.serving.scheduler import Scheduler
+from gptjax.training import source
+from tests.serving.conftest import FLAGS
 
 TOKEN = "a-token-that-nobody-prints"
 
@@ -99,6 +101,13 @@ def test_a_port_that_is_taken_is_named(capsys):
 def test_a_context_beyond_the_models_is_refused(talker, capsys):
     assert cli.main(["serve", f"--from={talker}", "--port=0", "--context=500"]) == 2
     assert "--context=500: must be at most model.context=128" in capsys.readouterr().err
+
+
+def test_the_fingerprint_changes_with_what_could_change_a_text(talker):
+    given, asked = source.open_run(str(talker)), FLAGS._replace(folder=str(talker))
+    several = [asked, asked._replace(rows=7), asked._replace(context=32), asked._replace(precision="int8")]
+    found = [serve.fingerprint(given, one, native) for one in several for native in (True, False)]
+    assert len(set(found)) == 8 and serve.fingerprint(given, asked._replace(max_queue=3), True) == found[0]
 
 
 def test_a_missing_package_names_the_extra(monkeypatch, capsys):

@@ -1,4 +1,4 @@
-"""A metric at a point of a run: after so many tokens, steps, FLOPs or seconds."""
+"""Where runs are compared: a metric after so many tokens, steps, FLOPs or seconds."""
 
 import math
 from collections.abc import Sequence
