@@ -23,6 +23,8 @@ class At(NamedTuple):
 
 
 class Value(NamedTuple):
+    """A metric at a point, and whether it lies between two entries rather than at one."""
+
     value: float
     interpolated: bool
 
