@@ -78,7 +78,7 @@ class Reader(NamedTuple):
             case ["pip", "install", *named]:
                 return 0 if all(extra_exists(name) for name in named) else 1
             case ["curl", *_]:
-                return subprocess.run([*words, "--fail", "--max-time=60"], stdout=subprocess.DEVNULL).returncode
+                return subprocess.run([*words, "--fail", "--max-time", "60"], stdout=subprocess.DEVNULL).returncode
         raise KeyError(f"{shlex.join(words)}: no such program for a page")
 
     def reduced(self, words: list[str]) -> list[str]:
