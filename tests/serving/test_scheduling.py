@@ -130,6 +130,7 @@ def test_a_failure_of_the_engine_is_told_and_the_next_text_is_written(stream, ti
             for _ in client.completions.create(**ASK, stream=True) if stream else [client.completions.create(**ASK)]:
                 pass
         assert client.completions.create(**ASK).choices[0].text == whole
+    assert tight.service.scheduler.engine.n_rows == ROWS
     assert capfd.readouterr().err == "gptjax: 1 texts were lost: RuntimeError: RESOURCE_EXHAUSTED: of a test\n"
 
 

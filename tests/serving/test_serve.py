@@ -75,6 +75,7 @@ def refused(capsys, *flags):
         (["--token=two words"], "--token: must be printable ASCII"),
         (["--port=70000"], "--port=70000: must be at most 65535"),
         (["--rows=0"], "--rows=0: must be at least 1"),
+        (["--rows=65"], "--rows=65: must be at most 64"),
         (["--max_queue=-1"], "--max_queue=-1: must be at least 0"),
         (["--max_body=0"], "--max_body=0: must be at least 1"),
         (["--timeout=0"], "--timeout=0: must be at least 1"),
